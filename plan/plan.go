@@ -1,0 +1,170 @@
+// Package plan decides what happens to every marked field: the room between
+// "what is the newest allowed tag" and "write it". It takes Sites and Selections
+// and gives one Verdict per site, each with a reason that a person understands.
+//
+// It promises N9: a field that holds a newer version than the selected one is
+// held, never set back. It is pure – no network, clock, disk or Git – so the
+// same input gives the same verdicts in the same order.
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"hoist/bump"
+)
+
+// Order compares two tags as one policy does: c > 0 when a is newer than b. ok is
+// false when a or b is not a version in the eyes of the policy ("latest").
+type Order interface {
+	Compare(a, b string) (c int, ok bool)
+}
+
+// Input is what Decide looks at. It is not changed.
+type Input struct {
+	Sites      []bump.Site
+	Orders     map[bump.Name]Order          // every policy of the configuration
+	Selections map[bump.Name]bump.Selection // what each policy selected; a policy without one was not scanned yet
+	// Value gives what a site would hold under a selection.
+	Value func(bump.Site, bump.Selection) (string, error)
+}
+
+// Decide returns a verdict for every site, in the order of the sites.
+func Decide(in Input) []bump.Verdict {
+	verdicts := make([]bump.Verdict, len(in.Sites))
+	for i, s := range in.Sites {
+		verdicts[i] = in.decide(s)
+	}
+	holdSiblings(verdicts)
+	return verdicts
+}
+
+func (in Input) decide(s bump.Site) bump.Verdict {
+	v := bump.Verdict{Site: s}
+	if s.Problem != "" {
+		return problem(v, s.Problem)
+	}
+	order, known := in.Orders[s.Policy]
+	if !known {
+		return problem(v, in.unknown(s.Policy))
+	}
+	selection, scanned := in.Selections[s.Policy]
+	if !scanned {
+		return held(v, "the registry has not been read yet")
+	}
+	v.Selection = selection
+	if selection.Err != nil {
+		return held(v, selection.Err.Error())
+	}
+	value, err := in.Value(s, selection)
+	if err != nil {
+		return problem(v, err.Error())
+	}
+	if value == s.Value {
+		v.Outcome = bump.Current
+		return v
+	}
+	return compare(v, value, order)
+}
+
+// compare decides between the value now and another one.
+func compare(v bump.Verdict, value string, order Order) bump.Verdict {
+	now, hasTag := tagOf(v.Site)
+	if !hasTag { // a name or a digest alone has no order
+		return bumped(v, value, "")
+	}
+	if now == "" {
+		return bumped(v, value, "no tag is there yet")
+	}
+	if now == v.Selection.Tag {
+		return bumped(v, value, "") // same tag, other repository or digest
+	}
+	c, ok := order.Compare(v.Selection.Tag, now)
+	switch {
+	case !ok:
+		return bumped(v, value, fmt.Sprintf("replaces %q, which is not a version of policy %s", now, v.Site.Policy))
+	case c < 0:
+		return held(v, fmt.Sprintf("%s is newer than %s, the newest that policy %s allows", now, v.Selection.Tag, v.Site.Policy))
+	case c == 0:
+		v.Outcome, v.Reason = bump.Current, fmt.Sprintf("%s is the same version as %s", now, v.Selection.Tag)
+		return v
+	}
+	return bumped(v, value, "")
+}
+
+func bumped(v bump.Verdict, value, reason string) bump.Verdict {
+	v.Outcome, v.New, v.Reason = bump.Bump, value, reason
+	return v
+}
+
+func held(v bump.Verdict, reason string) bump.Verdict {
+	v.Outcome, v.Reason = bump.Held, reason
+	return v
+}
+
+func problem(v bump.Verdict, reason string) bump.Verdict {
+	v.Outcome, v.Reason = bump.Problem, reason
+	return v
+}
+
+func (in Input) unknown(name bump.Name) string {
+	reason := fmt.Sprintf("marker names unknown policy %q", name)
+	var near bump.Name
+	for other := range in.Orders {
+		if other.Name == name.Name && (near == bump.Name{} || other.String() < near.String()) {
+			near = other
+		}
+	}
+	if near != (bump.Name{}) {
+		reason += fmt.Sprintf("; did you mean %q?", near)
+	}
+	return reason
+}
+
+// holdSiblings keeps the name and the digest of an image with its tag: where one
+// mapping holds a marked tag that is held, the marked name or digest beside it
+// would make a reference that nobody chose.
+func holdSiblings(verdicts []bump.Verdict) {
+	type mapping struct {
+		file, parent string
+		object       bump.Object
+		policy       bump.Name
+	}
+	key := func(s bump.Site) mapping {
+		parent := s.Field[:max(0, strings.LastIndexByte(s.Field, '.'))]
+		return mapping{s.File, parent, s.Object, s.Policy}
+	}
+	heldTags := make(map[mapping]string)
+	for _, v := range verdicts {
+		if v.Outcome == bump.Held && v.Site.Part == bump.Tag {
+			heldTags[key(v.Site)] = v.Reason
+		}
+	}
+	if len(heldTags) == 0 {
+		return
+	}
+	for i, v := range verdicts {
+		alone := v.Site.Part == bump.Repo || v.Site.Part == bump.Digest
+		if reason, ok := heldTags[key(v.Site)]; ok && alone && v.Outcome == bump.Bump {
+			verdicts[i] = held(v, "stays with its tag: "+reason)
+			verdicts[i].New = ""
+		}
+	}
+}
+
+// tagOf returns the tag that a site holds now; ok is false where the site holds
+// none by its nature.
+func tagOf(s bump.Site) (tag string, ok bool) {
+	switch s.Part {
+	case bump.Tag:
+		tag, _, _ = strings.Cut(s.Value, "@")
+		return tag, true
+	case bump.Whole:
+		ref, _, _ := strings.Cut(s.Value, "@")
+		if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+			return ref[i+1:], true
+		}
+		return "", true
+	}
+	return "", false
+}

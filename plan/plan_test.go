@@ -1,0 +1,127 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"hoist/bump"
+)
+
+// numbers orders tags that are whole numbers.
+type numbers struct{}
+
+func (numbers) Compare(a, b string) (int, bool) {
+	x, err1 := strconv.Atoi(a)
+	y, err2 := strconv.Atoi(b)
+	return x - y, err1 == nil && err2 == nil
+}
+
+var web = bump.Name{Namespace: "hoist", Name: "web"}
+
+func value(s bump.Site, sel bump.Selection) (string, error) {
+	switch s.Part {
+	case bump.Tag:
+		return sel.Tag, nil
+	case bump.Repo:
+		return sel.Image(), nil
+	case bump.Digest:
+		if sel.Digest == "" {
+			return "", errors.New("no digest")
+		}
+		return sel.Digest, nil
+	}
+	return sel.Reference(), nil
+}
+
+func input(tag string, sites ...bump.Site) Input {
+	return Input{
+		Sites:      sites,
+		Orders:     map[bump.Name]Order{web: numbers{}},
+		Selections: map[bump.Name]bump.Selection{web: {Policy: web, Tags: bump.Tags{Image: "r.test/web"}, Tag: tag}},
+		Value:      value,
+	}
+}
+
+func TestDecide(t *testing.T) {
+	site := func(part bump.Part, value string) bump.Site {
+		return bump.Site{File: "web.yaml", Line: 3, Policy: web, Part: part, Value: value, Field: "spec.image"}
+	}
+	digest := input("7", site(bump.Whole, "r.test/web:7"))
+	moved := digest.Selections[web]
+	moved.Digest = "sha256:ab"
+	digest.Selections[web] = moved
+
+	unscanned := input("7", site(bump.Tag, "6"))
+	unscanned.Selections = nil
+
+	noMatch := input("7", site(bump.Tag, "6"))
+	noMatch.Selections[web] = bump.Selection{Policy: web, Err: errors.New("none of 3 tags is allowed")}
+
+	for _, tc := range []struct {
+		name   string
+		in     Input
+		want   bump.Outcome
+		new    string
+		reason string
+	}{
+		{"newer", input("7", site(bump.Whole, "r.test/web:6")), bump.Bump, "r.test/web:7", ""},
+		{"newer tag", input("7", site(bump.Tag, "6")), bump.Bump, "7", ""},
+		{"same", input("7", site(bump.Tag, "7")), bump.Current, "", ""},
+		{"equal but spelt otherwise", input("7", site(bump.Tag, "07")), bump.Current, "", "07 is the same version as 7"},
+		{"never older", input("7", site(bump.Whole, "r.test/web:8")), bump.Held, "", "8 is newer than 7, the newest that policy hoist:web allows"},
+		{"never older behind a digest", input("7", site(bump.Whole, "r.test/web:8@sha256:00")), bump.Held, "", "8 is newer than 7, the newest that policy hoist:web allows"},
+		{"outside the order", input("7", site(bump.Whole, "r.test/web:latest")), bump.Bump, "r.test/web:7", `replaces "latest", which is not a version of policy hoist:web`},
+		{"registry port is no tag", input("7", site(bump.Whole, "r.test:5000/web")), bump.Bump, "r.test/web:7", "no tag is there yet"},
+		{"moved repository", input("7", site(bump.Whole, "old.test/web:7")), bump.Bump, "r.test/web:7", ""},
+		{"moved digest", digest, bump.Bump, "r.test/web:7@sha256:ab", ""},
+		{"name", input("7", site(bump.Repo, "old.test/web")), bump.Bump, "r.test/web", ""},
+		{"digest without one", input("7", site(bump.Digest, "sha256:00")), bump.Problem, "", "no digest"},
+		{"not scanned", unscanned, bump.Held, "", "the registry has not been read yet"},
+		{"P6 no match", noMatch, bump.Held, "", "none of 3 tags is allowed"},
+		{"unknown policy", input("7", bump.Site{Policy: bump.Name{Namespace: "flux-system", Name: "web"}}), bump.Problem, "", `marker names unknown policy "flux-system:web"; did you mean "hoist:web"?`},
+		{"bad marker", input("7", bump.Site{Problem: "marker is not JSON"}), bump.Problem, "", "marker is not JSON"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := Decide(tc.in)[0]
+			if got.Outcome != tc.want || got.New != tc.new || got.Reason != tc.reason {
+				t.Errorf("Decide(%q → %q) = %s %q %q, want %s %q %q", tc.in.Sites[0].Value, tc.in.Selections[web].Tag,
+					got.Outcome, got.New, got.Reason, tc.want, tc.new, tc.reason)
+			}
+		})
+	}
+}
+
+func TestNameStaysWithHeldTag(t *testing.T) {
+	sites := []bump.Site{
+		{File: "k.yaml", Policy: web, Part: bump.Repo, Value: "old.test/web", Field: "images[0].newName"},
+		{File: "k.yaml", Policy: web, Part: bump.Tag, Value: "9", Field: "images[0].newTag"},
+		{File: "k.yaml", Policy: web, Part: bump.Repo, Value: "old.test/web", Field: "images[1].newName"},
+	}
+	got := Decide(input("7", sites...))
+	want := []bump.Outcome{bump.Held, bump.Held, bump.Bump}
+	for i := range want {
+		if got[i].Outcome != want[i] {
+			t.Errorf("%s: outcome %s, want %s", sites[i].Field, got[i].Outcome, want[i])
+		}
+	}
+}
+
+func TestGroups(t *testing.T) {
+	api := bump.Name{Namespace: "hoist", Name: "api"}
+	v := func(p bump.Name, o bump.Outcome) bump.Verdict {
+		return bump.Verdict{Site: bump.Site{Policy: p}, Outcome: o}
+	}
+	got := Groups([]bump.Verdict{v(web, bump.Bump), v(api, bump.Current), v(api, bump.Bump), v(web, bump.Bump), v(api, bump.Held)})
+	var text string
+	for _, g := range got {
+		text += fmt.Sprint(g.Policy, len(g.Verdicts), " ")
+	}
+	if want := "hoist:web 2 hoist:api 1 "; text != want {
+		t.Errorf("Groups = %q, want %q", text, want)
+	}
+	if got := Groups(nil); len(got) != 0 {
+		t.Errorf("Groups(nil) = %v, want none", got)
+	}
+}
