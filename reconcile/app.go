@@ -1,0 +1,137 @@
+package reconcile
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"hoist/bump"
+)
+
+// App is one entry of "apply": a directory of a repository and how it becomes
+// the state of the cluster. Fields carry the names and meanings of Flux's
+// Kustomization.
+type App struct {
+	Name bump.Name `json:"-"`
+
+	// Repository names the entry of "repositories" that holds the files.
+	Repository string `json:"repository"`
+	// Path is a directory of the repository, the root when empty.
+	Path string `json:"path,omitempty"`
+	// Interval is how often the cluster is compared with the last revision although nothing changed; 10m when zero.
+	Interval bump.Duration `json:"interval,omitempty"`
+	// RetryInterval is how soon a failed apply is tried again; Interval when zero.
+	RetryInterval bump.Duration `json:"retryInterval,omitempty"`
+	// Timeout bounds one apply and one wait for health; Interval less 30s when zero, at least 30s.
+	Timeout bump.Duration `json:"timeout,omitempty"`
+	// Prune deletes objects that left the directory.
+	Prune bool `json:"prune,omitempty"`
+	// Wait waits until every applied object is healthy.
+	Wait bool `json:"wait,omitempty"`
+	// HealthChecks are objects, applied by this entry or not, that have to be healthy.
+	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
+	// TargetNamespace replaces the namespace of every namespaced object.
+	TargetNamespace string `json:"targetNamespace,omitempty"`
+	// Suspend leaves the cluster alone.
+	Suspend bool `json:"suspend,omitempty"`
+	// AllowEmpty lets a build without objects delete all that was applied before.
+	AllowEmpty bool `json:"allowEmpty,omitempty"`
+	// DependsOn names entries that have to be ready first.
+	DependsOn []DependencyRef `json:"dependsOn,omitempty"`
+}
+
+// HealthCheck names an object whose health an app waits for.
+type HealthCheck struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Name       string `json:"name"`
+	Namespace  string `json:"namespace,omitempty"`
+}
+
+func (h HealthCheck) object() bump.Object {
+	return bump.Object{APIVersion: h.APIVersion, Kind: h.Kind, Namespace: h.Namespace, Name: h.Name}
+}
+
+// DependencyRef names another app, in the same namespace when Namespace is empty.
+type DependencyRef struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+const (
+	defaultInterval = 10 * time.Minute
+	leastTimeout    = 30 * time.Second
+)
+
+// Every returns how often the app is applied although nothing changed.
+func (a App) Every() time.Duration { return a.Interval.Or(defaultInterval) }
+
+// Within returns how long an apply, and a wait for health, may take. The default
+// is Flux's: the interval less 30 seconds, at least 30 seconds.
+func (a App) Within() time.Duration {
+	return a.Timeout.Or(max(a.Every()-leastTimeout, leastTimeout))
+}
+
+// Check returns everything that is wrong with the section itself. Whether the
+// repository and the dependencies exist is for the whole configuration to say.
+func (a App) Check() []bump.Fault {
+	var faults []bump.Fault
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, bump.Fault{Field: field, Message: fmt.Sprintf(format, args...)})
+	}
+	if a.Repository == "" {
+		fault("repository", "is missing")
+	}
+	for _, part := range []string{a.Name.Namespace, a.Name.Name} {
+		// Both halves become label values.
+		for _, m := range validation.IsValidLabelValue(part) {
+			fault("name", "%q: %s", part, m)
+		}
+	}
+	if dirOf(a.Path) == "" {
+		fault("path", "%q leaves the repository", a.Path)
+	}
+	for _, d := range []struct {
+		field string
+		v     bump.Duration
+	}{{"interval", a.Interval}, {"retryInterval", a.RetryInterval}, {"timeout", a.Timeout}} {
+		if d.v < 0 {
+			fault(d.field, "%q is negative", time.Duration(d.v))
+		}
+	}
+	if a.TargetNamespace != "" {
+		for _, m := range validation.IsDNS1123Label(a.TargetNamespace) {
+			fault("targetNamespace", "%q: %s", a.TargetNamespace, m)
+		}
+	}
+	for i, h := range a.HealthChecks {
+		for _, f := range []struct{ name, v string }{{"apiVersion", h.APIVersion}, {"kind", h.Kind}, {"name", h.Name}} {
+			if f.v == "" {
+				fault(fmt.Sprintf("healthChecks[%d].%s", i, f.name), "is missing")
+			}
+		}
+	}
+	for i, d := range a.DependsOn {
+		switch {
+		case d.Name == "":
+			fault(fmt.Sprintf("dependsOn[%d].name", i), "is missing")
+		case d.Name == a.Name.Name && (d.Namespace == "" || d.Namespace == a.Name.Namespace):
+			fault(fmt.Sprintf("dependsOn[%d].name", i), "%q depends on itself", d.Name)
+		}
+	}
+	return faults
+}
+
+// dirOf returns the directory of the tree that a configured path means, "." for
+// the root, and "" for one that leaves the tree. A leading slash means the root
+// of the repository, as in Flux.
+func dirOf(p string) string {
+	p = path.Clean(strings.TrimLeft(p, "/"))
+	if p == ".." || strings.HasPrefix(p, "../") {
+		return ""
+	}
+	return p
+}

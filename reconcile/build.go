@@ -1,0 +1,286 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
+)
+
+// buildTimeout bounds one build, the wait for its turn included.
+const buildTimeout = time.Minute
+
+// Set is what an app's directory says the cluster has to hold.
+type Set struct {
+	// Objects are in kustomize's order.
+	Objects []Manifest
+	// Files are the paths of the tree that the build read, and those that it
+	// looked for and did not find, sorted.
+	Files []string
+	// Dirs are the directories whose whole content counts, because they have no
+	// kustomization file; sorted.
+	Dirs []string
+	// Warnings name deprecated fields of kustomization files.
+	Warnings []string
+}
+
+// Manifest is one object as built, and the file that it came from ("" when
+// kustomize does not know).
+type Manifest struct {
+	Object *unstructured.Unstructured
+	File   string
+}
+
+// Touches says whether a change of the given file of the tree can change the set.
+func (s *Set) Touches(file string) bool {
+	if _, ok := slices.BinarySearch(s.Files, file); ok {
+		return true
+	}
+	for _, d := range s.Dirs {
+		if d == "." || strings.HasPrefix(file, d+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// building is held by the one build that may run: kustomize keeps the OpenAPI
+// schema in global variables. A channel, because waiting for it can be given up.
+var building = make(chan struct{}, 1)
+
+// Build renders the app's directory of tree as "kustomize build" does, without
+// touching disk or network: remote sources, plugins, functions and Helm are
+// refused, and so is whatever is encrypted. A directory without kustomization
+// file is built from all YAML files below it, as Flux does; hidden files and
+// directories are left out. Objects that name no namespace keep none.
+//
+// It is safe for concurrent use; builds take turns. A build that hangs past ctx
+// or a minute is left behind with an error: it keeps its turn until it ends.
+func Build(ctx context.Context, tree fs.FS, a App) (*Set, error) {
+	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
+	defer cancel()
+	dir := dirOf(a.Path)
+	if dir == "" {
+		return nil, fmt.Errorf("build %s: the path leaves the repository", a.Path)
+	}
+	select {
+	case building <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("build %s: wait for another build: %w", dir, ctx.Err())
+	}
+	type answer struct {
+		set *Set
+		err error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		defer func() { <-building }()
+		defer func() {
+			if p := recover(); p != nil {
+				openapi.ResetOpenAPI()
+				done <- answer{err: fmt.Errorf("kustomize panicked: %v\n%s", p, debug.Stack())}
+			}
+		}()
+		set, err := build(ctx, tree, dir, a)
+		done <- answer{set, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return nil, fmt.Errorf("build %s: %w", dir, r.err)
+		}
+		return r.set, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("build %s: %w", dir, ctx.Err())
+	}
+}
+
+func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
+	t := &treeFS{ctx: ctx, tree: tree, generated: map[string][]byte{}, files: map[string]bool{}}
+	info, err := t.stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, errors.New("is not a directory")
+	}
+	set := &Set{}
+	file, err := t.kustomizationOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	if file == "" {
+		if set.Dirs, err = t.generate(dir); err != nil {
+			return nil, err
+		}
+	}
+	meta, err := t.wrap(dir, file, a)
+	if err != nil {
+		return nil, err
+	}
+	var rm resmap.ResMap
+	if _, empty := t.generated[path.Join(treeRoot, dir, emptyMark)]; !empty {
+		rm, err = t.run()
+		if err != nil {
+			return nil, err
+		}
+	}
+	if rm != nil {
+		if set.Objects, err = manifests(rm, dir, slices.Contains(meta, types.OriginAnnotations)); err != nil {
+			return nil, err
+		}
+	}
+	for f := range t.files {
+		set.Files = append(set.Files, f)
+	}
+	slices.Sort(set.Files)
+	set.Warnings = t.warnings
+	return set, nil
+}
+
+// run lets kustomize build what wrap prepared. Its schema survives to the next
+// build, which saves parsing it, unless this build brought its own.
+func (t *treeFS) run() (resmap.ResMap, error) {
+	rm, err := krusty.MakeKustomizer(&krusty.Options{
+		Reorder: krusty.ReorderOptionNone,
+		// Files may come from anywhere in the tree, as in Flux; treeFS sees to it
+		// that they come from nowhere else.
+		LoadRestrictions: types.LoadRestrictionsNone,
+		PluginConfig:     types.DisabledPluginConfig(),
+	}).Run(t, buildRoot)
+	if t.custom {
+		openapi.ResetOpenAPI()
+	}
+	switch {
+	case t.refused != nil:
+		return nil, t.refused
+	case t.ctx.Err() != nil:
+		return nil, t.ctx.Err()
+	case err != nil:
+		return nil, plain(err)
+	}
+	return rm, nil
+}
+
+// plain is a kustomize error without our wrapper around the tree.
+func plain(err error) error {
+	s := shown(err.Error())
+	s = strings.TrimPrefix(s, "accumulating resources: ")
+	return errors.New(s)
+}
+
+// kustomizationOf returns the kustomization file of a directory, "" when it has none.
+func (t *treeFS) kustomizationOf(dir string) (string, error) {
+	found := ""
+	for _, base := range konfig.RecognizedKustomizationFileNames() {
+		name := path.Join(dir, base)
+		if !t.Exists(path.Join(treeRoot, name)) {
+			continue
+		}
+		if found != "" {
+			return "", fmt.Errorf("%s and %s: one directory, two kustomization files", found, name)
+		}
+		found = name
+	}
+	return found, nil
+}
+
+// wrap writes the kustomization of our own that stands above the app's, and
+// returns the build metadata that the app's own file asks for.
+func (t *treeFS) wrap(dir, file string, a App) ([]string, error) {
+	var theirs types.Kustomization
+	if file != "" {
+		b, err := t.read(file)
+		if err != nil {
+			return nil, err
+		}
+		if err := theirs.Unmarshal(b); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if theirs.Kind == types.ComponentKind {
+			return nil, fmt.Errorf("%s: a Component is built by the kustomization that includes it", file)
+		}
+	}
+	ours := types.Kustomization{
+		Resources:   []string{"../" + path.Join("tree", dir)},
+		Namespace:   a.TargetNamespace,
+		SortOptions: theirs.SortOptions,
+		BuildMetadata: append(slices.DeleteFunc(slices.Clone(theirs.BuildMetadata),
+			func(s string) bool { return s == types.OriginAnnotations }), types.OriginAnnotations),
+	}
+	ours.FixKustomization()
+	b, err := json.Marshal(ours)
+	if err != nil {
+		return nil, err
+	}
+	t.generated[path.Join(buildRoot, konfig.DefaultKustomizationFileName())] = b
+	return theirs.BuildMetadata, nil
+}
+
+// emptyMark stands for a generated kustomization without resources, which
+// kustomize refuses to build.
+const emptyMark = ".empty"
+
+// generate makes the kustomization of a directory that has none: its YAML files,
+// and below it the directories that have one. It returns the directories that
+// were listed.
+func (t *treeFS) generate(root string) (dirs []string, err error) {
+	var resources []string
+	err = fs.WalkDir(t.tree, root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if err := t.ctx.Err(); err != nil {
+			return err
+		}
+		hidden := strings.HasPrefix(path.Base(name), ".") && name != "."
+		from := strings.TrimPrefix(strings.TrimPrefix(name, root), "/")
+		switch {
+		case hidden && d.IsDir():
+			return fs.SkipDir
+		case hidden:
+		case d.IsDir():
+			dirs = append(dirs, name)
+			if name == root {
+				return nil
+			}
+			k, err := t.kustomizationOf(name)
+			if err == nil && k != "" {
+				resources = append(resources, "./"+from)
+				return fs.SkipDir
+			}
+			return err
+		case path.Ext(name) == ".yaml" || path.Ext(name) == ".yml":
+			if root == "." {
+				from = name
+			}
+			resources = append(resources, "./"+from)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(dirs)
+	k := types.Kustomization{Resources: resources}
+	k.FixKustomization()
+	b, err := json.Marshal(k)
+	t.generated[path.Join(treeRoot, root, konfig.DefaultKustomizationFileName())] = b
+	if len(resources) == 0 {
+		t.generated[path.Join(treeRoot, root, emptyMark)] = nil
+	}
+	return dirs, err
+}
