@@ -1,0 +1,154 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"hoist/bump"
+	"hoist/policy"
+)
+
+func TestCheck(t *testing.T) {
+	long := strings.Repeat("a", 1025)
+	both := semVer("*")
+	both.Policy.Numerical = &policy.Numerical{}
+	for _, row := range []struct {
+		spec policy.Spec
+		want string // "field: message", several joined by " | "
+	}{
+		{semVer(">=1.0.0"), ""},
+		{semVer(" >= 1.0.0 , < 2 "), ""},
+		{policy.Spec{}, "policy: no order chosen: set one of semver, alphabetical, numerical"},
+		{both, "policy: more than one order chosen: set one of semver, alphabetical, numerical"},
+		{semVer(""), `policy.semver.range: the range is empty: "*" allows every release`},
+		{semVer("  "), `policy.semver.range: the range is empty: "*" allows every release`},
+		{semVer(">=1.x <"), `policy.semver.range: ">=1.x <": expected a version after "<"`},
+		{semVer("< >1.0.0"), `policy.semver.range: "< >1.0.0": expected a version after "<"`},
+		{semVer(">=1.0.0,"), `policy.semver.range: ">=1.0.0,": expected a version after ","`},
+		{semVer("^1 ||"), `policy.semver.range: "^1 ||": expected a version after "||"`},
+		{semVer("|| ^1"), `policy.semver.range: "|| ^1": expected a version before "||"`},
+		{semVer("==1.0.0"), `policy.semver.range: "==1.0.0": unknown operator "=="`},
+		{semVer(">=1.0.0<2.0.0"), `policy.semver.range: ">=1.0.0<2.0.0": expected a space or a comma before "<2.0.0"`},
+		{semVer(">=1.0.0 && <2"), `policy.semver.range: ">=1.0.0 && <2": expected a version such as 1.2.3, got "&&"`},
+		{semVer("latest"), `policy.semver.range: "latest": expected a version such as 1.2.3, got "latest"`},
+		{semVer("1.2.3.4"), `policy.semver.range: "1.2.3.4": expected a version such as 1.2.3, got "1.2.3.4"`},
+		{semVer("1.0.0 - "), `policy.semver.range: "1.0.0 - ": expected a version on both sides of "-"`},
+		{semVer(strings.Repeat("1", 513)), `policy.semver.range: longer than 512 bytes`},
+		{semVer(strings.Repeat("1 ||", 33) + "1"), `policy.semver.range: more than 32 alternatives`},
+		{semVer("99999999999999999999.0.0"), `policy.semver.range: "99999999999999999999.0.0" is not a range such as ">=1.0.0 <2.0.0"`},
+		{alphabetical("desc"), ""},
+		{alphabetical("ASC"), `policy.alphabetical.order: "ASC" is not an order: expected asc or desc`},
+		{numerical("up"), `policy.numerical.order: "up" is not an order: expected asc or desc`},
+		{filtered(semVer("*"), "^v(", ""), `filterTags.pattern: "^v(": missing closing )`},
+		{filtered(semVer("*"), "a**", ""), `filterTags.pattern: "a**": invalid nested repetition operator: "**"`},
+		{filtered(semVer("*"), `(?=a)`, ""), `filterTags.pattern: "(?=a)": invalid or unsupported Perl syntax: "(?="`},
+		{filtered(semVer("*"), long, long), `filterTags.pattern: longer than 1024 bytes | filterTags.extract: longer than 1024 bytes`},
+		{excluding(semVer("*"), "ok", "[", ""), `excludeTags[1]: "[": missing closing ] | excludeTags[2]: an empty pattern excludes every tag`},
+		{excluding(filtered(numerical("x"), "(", ""), ")"), `policy.numerical.order: "x" is not an order: expected asc or desc | filterTags.pattern: "(": missing closing ) | excludeTags[0]: ")": unexpected )`},
+	} {
+		var got []string
+		for _, f := range row.spec.Check() {
+			got = append(got, f.Field+": "+f.Message)
+		}
+		if joined := strings.Join(got, " | "); joined != row.want {
+			t.Errorf("Check(%+v):\ngot  %s\nwant %s", row.spec, joined, row.want)
+		}
+		p, err := policy.New(stable, row.spec)
+		if (err == nil) != (row.want == "") || (p == nil) != (err != nil) {
+			t.Errorf("New(%+v) = %v, %v", row.spec, p, err)
+		}
+		if err != nil && err.Error() != strings.Join(got, "\n") {
+			t.Errorf("New: %q, want the faults of Check", err)
+		}
+	}
+}
+
+// TestFluxFields reads the section as a Flux document spells it.
+func TestFluxFields(t *testing.T) {
+	const section = `{"policy":{"semver":{"range":"^1"}},"filterTags":{"pattern":"^v","extract":"$0"},"excludeTags":["x"]}`
+	var s policy.Spec
+	if err := json.Unmarshal([]byte(section), &s); err != nil {
+		t.Fatal(err)
+	}
+	if want := excluding(filtered(semVer("^1"), "^v", "$0"), "x"); !reflect.DeepEqual(s, want) {
+		t.Errorf("read %+v, want %+v", s, want)
+	}
+	b, err := json.Marshal(s)
+	if err != nil || string(b) != section {
+		t.Errorf("written as %s (%v), want %s", b, err, section)
+	}
+}
+
+func TestLints(t *testing.T) {
+	for _, row := range []struct {
+		spec policy.Spec
+		want []string // fields
+	}{
+		{semVer("*"), nil},
+		{filtered(semVer("*"), `^v.*$`, ""), nil},
+		{filtered(semVer("*"), `^(?:v.*$|\d+$)`, ""), nil},
+		{filtered(semVer("*"), `\Av.*\z`, ""), nil},
+		{filtered(semVer("*"), `^(v|w).*$`, "$1"), nil},
+		{filtered(semVer("*"), `^v`, ""), []string{"filterTags.pattern"}},
+		{filtered(semVer("*"), `^a$|b`, ""), []string{"filterTags.pattern"}},
+		{filtered(semVer("*"), `^(.*)$`, "$ts"), []string{"filterTags.extract"}},
+		{filtered(semVer("*"), `^(.*)$`, "$1x"), []string{"filterTags.extract"}},
+		{filtered(semVer("*"), `^(.*)$`, "$2"), []string{"filterTags.extract"}},
+		{filtered(semVer("*"), `^(.*)$`, "1.0.0"), []string{"filterTags.extract"}},
+		{filtered(semVer("*"), `^(.*)$`, "$$1"), []string{"filterTags.extract"}},
+		{numerical("asc"), nil},
+		{alphabetical("asc"), []string{"policy.alphabetical", "policy.alphabetical"}}, // P8
+		{filtered(alphabetical("asc"), `^[0-9a-f]{7}$`, ""), []string{"policy.alphabetical"}},
+		{filtered(alphabetical("asc"), `^[0-9]+$`, ""), []string{"policy.alphabetical"}},
+		{filtered(alphabetical("asc"), `^\d{4}-\d\d-\d\d$`, ""), nil},
+	} {
+		var got []string
+		for _, f := range compiled(t, row.spec).Lints() {
+			got = append(got, f.Field)
+		}
+		if !reflect.DeepEqual(got, row.want) {
+			t.Errorf("Lints(%+v, %+v) are of %q, want %q", row.spec.Policy, row.spec.FilterTags, got, row.want)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	p := compiled(t, excluding(filtered(semVer("^1"), `^app-(.*)$`, "$1"), `dirty`))
+	tags := bump.Tags{Image: "r.example/app", List: strings.Fields(
+		"app-1.0.0 app-1.2.0 app-v1.2.0 app-2.0.0 app-1.3.0-rc.1 app-main app-1.0.0 latest app-1.9.0-dirty")}
+	r := p.Explain(tags)
+	var losers []string
+	for _, l := range r.Losers {
+		losers = append(losers, fmt.Sprintf("%s (%s) %s", l.Tag, l.Value, l.Reason))
+	}
+	want := []string{
+		"app-2.0.0 (2.0.0) outside ^1",
+		"app-1.3.0-rc.1 (1.3.0-rc.1) a pre-release, and ^1 names none",
+		"app-1.2.0 (1.2.0) equal to app-v1.2.0, which is preferred among equals",
+		"app-1.0.0 (1.0.0) older than app-v1.2.0",
+		`app-1.9.0-dirty () excluded by "dirty"`,
+		"app-main (main) not a version of three parts",
+		`latest () not matched by "^app-(.*)$"`,
+	}
+	if !reflect.DeepEqual(losers, want) {
+		t.Errorf("losers:\n%s\nwant:\n%s", strings.Join(losers, "\n"), strings.Join(want, "\n"))
+	}
+	r.Losers = nil
+	if want := (policy.Report{Policy: "hoist:stable", Image: "r.example/app", Listed: 8, AfterExclusion: 7,
+		AfterFilter: 6, Parsed: 5, InRange: 3, Selected: "app-v1.2.0", Value: "v1.2.0"}); !reflect.DeepEqual(r, want) {
+		t.Errorf("report:\n%+v\nwant:\n%+v", r, want)
+	}
+
+	same := compiled(t, filtered(numerical("asc"), `-(\d+)$`, "$1")).Explain(bump.Tags{List: []string{"a-1", "b-1"}})
+	if got, want := same.Losers[0].Reason, "the same value as a-1, which comes first in byte order"; got != want {
+		t.Errorf("reason %q, want %q", got, want)
+	}
+
+	none, err := json.Marshal(compiled(t, semVer("*")).Explain(bump.Tags{}))
+	if want := `{"policy":"hoist:stable","listed":0,"afterExclusion":0,"afterFilter":0,"parsed":0,"inRange":0,"error":"no tag qualifies: the list is empty","losers":[]}`; err != nil || string(none) != want {
+		t.Errorf("empty list: %s (%v), want %s", none, err, want)
+	}
+}
