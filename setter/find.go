@@ -1,0 +1,173 @@
+package setter
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"hoist/bump"
+)
+
+// find returns a site for every marker of a file, in the order of the file,
+// without the file's name.
+func find(src []byte) []bump.Site {
+	if wide := utf16(src); wide != nil {
+		return wide
+	}
+	first := next(src, 0)
+	if first < 0 {
+		return nil
+	}
+	if !utf8.Valid(src) || bytes.IndexByte(src, 0) >= 0 {
+		return everywhere(src, "file has a marker but is not UTF-8 text: convert it")
+	}
+	f, err := parse(src)
+	if err != nil {
+		return everywhere(src, fmt.Sprintf("file has a marker but is %s", err))
+	}
+	var sites []bump.Site
+	marked := map[int]int{} // leaf -> line of the marker that holds it
+	for at := first; at >= 0; {
+		s, end, ok := f.site(at, marked)
+		if ok {
+			sites = append(sites, s)
+		}
+		at = next(src, end)
+	}
+	sortSites(sites)
+	return sites
+}
+
+// site returns what the marker key at offset asks for, and where to go on.
+func (f *file) site(offset int, marked map[int]int) (s bump.Site, end int, ok bool) {
+	line := number(f.src, offset)
+	problem := func(text string) (bump.Site, int, bool) {
+		s.Line, s.Problem = line, text
+		return s, end, true
+	}
+	c, ok := f.commentAt(offset)
+	if !ok {
+		end = offset + len(key)
+		if trouble := f.outside(offset); trouble != "" {
+			return problem(trouble)
+		}
+		return s, end, false
+	}
+	end = c.end
+	m, trouble, ok := parseMarker(string(f.src[c.start:c.end]))
+	if !ok {
+		return s, end, false
+	}
+	s.Policy, s.Part = m.policy, m.part
+	if trouble != "" {
+		return problem(trouble)
+	}
+	i, trouble := f.target(c, m)
+	if trouble != "" {
+		return problem(trouble)
+	}
+	l := f.leafs[i]
+	s.Object, s.Field = f.objectOf(l.step), f.path(l.step)
+	if l.node.Kind == yaml.ScalarNode {
+		s.Value = l.node.Value
+	}
+	if other, twice := marked[i]; twice {
+		return problem(fmt.Sprintf("field is marked twice, first in line %d: delete one of the markers", other))
+	}
+	marked[i] = line
+	if s.Start, s.End, trouble = f.editable(l); trouble != "" {
+		return problem(trouble)
+	}
+	if block(l.node) {
+		s.Value = string(f.src[s.Start:s.End])
+	}
+	s.Line = number(f.src, s.Start)
+	return s, end, true
+}
+
+// editable returns the bytes to replace when the value of l changes, or why it
+// cannot be changed.
+func (f *file) editable(l leaf) (start, end int, problem string) {
+	switch {
+	case l.node.Kind == yaml.AliasNode:
+		return 0, 0, fmt.Sprintf("value is the alias *%s: mark the value at its anchor instead", l.node.Value)
+	case l.step.role == name:
+		return 0, 0, "marker stands behind a key: write it behind the value"
+	case l.empty():
+		return 0, 0, "marker stands behind a field without a value: write a value before it"
+	case l.node.Style&yaml.TaggedStyle != 0 && l.node.ShortTag() != "!!str":
+		return 0, 0, fmt.Sprintf("value has the tag %s, so it is not a text: take the tag away", l.node.ShortTag())
+	case !block(l.node):
+		return l.start, l.end, ""
+	}
+	text := f.src[l.body.start:l.body.end]
+	if len(text) == 0 || len(bytes.TrimSpace(text)) != len(text) || bytes.ContainsAny(text, " \t") {
+		return 0, 0, "value is a block of several lines or words: write it on one line"
+	}
+	return l.body.start, l.body.end, ""
+}
+
+// outside says why a marker that is in no comment cannot be followed. It is
+// empty where the key stands in a text that is not a marker's.
+func (f *file) outside(offset int) string {
+	i := f.before(offset + 1)
+	if i < 0 || offset >= f.leafs[i].end {
+		return ""
+	}
+	l := f.leafs[i]
+	if l.step.role == name && strings.EqualFold(l.node.Value, key) {
+		return fmt.Sprintf(`marker is a field and not a comment: write # {"%s": "namespace:name"} behind the value`, key)
+	}
+	line := lineOf(f.src, offset)
+	if _, comment, ok := bytes.Cut(line, []byte("#")); ok && markerLike.Match(comment) {
+		return "marker stands inside a text, where # begins no comment: write it behind a field of its own"
+	}
+	return ""
+}
+
+// everywhere returns a site with a problem for every marker of src.
+func everywhere(src []byte, problem string) []bump.Site {
+	var sites []bump.Site
+	for at := next(src, 0); at >= 0; {
+		line := lineOf(src, at)
+		if markerLike.Match(line) {
+			s := bump.Site{Line: number(src, at), Problem: problem}
+			if _, text, ok := strings.Cut(string(line), "#"); ok {
+				if m, trouble, ok := parseMarker(text[strings.LastIndex(text, "#")+1:]); ok && trouble == "" {
+					s.Policy, s.Part = m.policy, m.part
+				}
+			}
+			sites = append(sites, s)
+		}
+		at = next(src, at+len(key))
+	}
+	return sites
+}
+
+// utf16 returns the sites of a file whose byte order mark says UTF-16, nil for others.
+func utf16(src []byte) []bump.Site {
+	little, big := bytes.HasPrefix(src, []byte("\xff\xfe")), bytes.HasPrefix(src, []byte("\xfe\xff"))
+	if !little && !big {
+		return nil
+	}
+	narrow := make([]byte, 0, len(src)/2)
+	for i := 2; i+1 < len(src); i += 2 {
+		low, high := src[i], src[i+1]
+		if big {
+			low, high = high, low
+		}
+		if high != 0 {
+			low = '?'
+		}
+		narrow = append(narrow, low)
+	}
+	return everywhere(narrow, "file has a marker but is UTF-16: convert it to UTF-8")
+}
+
+// findJSON reports the markers of a JSON file, where none can work.
+func findJSON(src []byte) []bump.Site {
+	return everywhere(src, `marker in a JSON file, which has no comments: write the file in YAML, or set the image elsewhere`)
+}

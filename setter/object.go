@@ -1,0 +1,108 @@
+package setter
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"hoist/bump"
+)
+
+// objectOf returns the Kubernetes object that holds what at leads to: the
+// document, an item of a document that is a list, or an item of a List's items.
+// It is empty where the file does not say.
+func (f *file) objectOf(at step) bump.Object {
+	var chain []int // collections from the outermost to the innermost
+	for i := at.parent; i >= 0; i = f.colls[i].step.parent {
+		chain = append(chain, i)
+	}
+	slices.Reverse(chain)
+	best := bump.Object{}
+	for depth, i := range chain {
+		c := f.colls[i]
+		outermost := depth == 0
+		inItems := depth > 0 && c.step.role == item && (f.colls[c.step.parent].step.role == root || isItems(f.colls[c.step.parent].step))
+		if !outermost && !inItems && !isItems(c.step) {
+			break
+		}
+		if o := identity(c.node); o.Kind != "" {
+			best = o
+		}
+	}
+	return best
+}
+
+func isItems(s step) bool { return s.role == value && s.key.Value == "items" }
+
+// identity reads apiVersion, kind and the name of a mapping.
+func identity(n *yaml.Node) bump.Object {
+	if n.Kind != yaml.MappingNode {
+		return bump.Object{}
+	}
+	o := bump.Object{APIVersion: text(field(n, "apiVersion")), Kind: text(field(n, "kind"))}
+	if meta := field(n, "metadata"); meta != nil {
+		o.Namespace, o.Name = text(field(meta, "namespace")), text(field(meta, "name"))
+	}
+	return o
+}
+
+// field returns the value of a mapping's key, an alias resolved once, or nil.
+func field(n *yaml.Node, key string) *yaml.Node {
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			if v := n.Content[i+1]; v.Kind == yaml.AliasNode {
+				return v.Alias
+			}
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+func text(n *yaml.Node) string {
+	if n == nil || n.Kind != yaml.ScalarNode {
+		return ""
+	}
+	return n.Value
+}
+
+// path returns the way to what at leads to from the root of its document:
+// spec.containers[0].image. A key that is not plain is written ["in quotes"].
+func (f *file) path(at step) string {
+	var steps []step
+	for {
+		steps = append(steps, at)
+		if at.parent < 0 {
+			break
+		}
+		at = f.colls[at.parent].step
+	}
+	slices.Reverse(steps)
+	var b strings.Builder
+	for _, s := range steps {
+		switch s.role {
+		case item:
+			b.WriteString("[" + strconv.Itoa(s.index) + "]")
+		case value:
+			k := s.key.Value
+			if k == "" || strings.ContainsFunc(k, notPlain) {
+				b.WriteString("[" + strconv.Quote(k) + "]")
+				continue
+			}
+			if b.Len() > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(k)
+		}
+	}
+	return b.String()
+}
+
+func notPlain(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '$'
+}
