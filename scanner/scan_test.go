@@ -1,0 +1,131 @@
+package scanner
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// push writes the same small manifest under each tag of a registry.
+func push(t *testing.T, address, repo string, tags ...string) {
+	t.Helper()
+	const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}`
+	for _, tag := range tags {
+		req, err := http.NewRequest(http.MethodPut, fmt.Sprintf("http://%s/v2/%s/manifests/%s", address, repo, tag), strings.NewReader(manifest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusCreated {
+			t.Fatalf("push %s:%s: %s", repo, tag, resp.Status)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestScanOfARegistry(t *testing.T) {
+	address := serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	push(t, address, "acme/web", "2.3.1", "10.0.0", "2.4.0")
+	tags := mustScan(t, newScanner(t, Options{}), plain(address, "acme/web"))
+	if want := []string{"10.0.0", "2.3.1", "2.4.0"}; !slices.Equal(tags.List, want) {
+		t.Errorf("List = %q, want %q", tags.List, want)
+	}
+	if tags.Image != address+"/acme/web" || tags.Trigger != "once" || tags.Scanned.IsZero() {
+		t.Errorf("Tags = %q %q %v: want the image as it was spelt, the trigger and a time", tags.Image, tags.Trigger, tags.Scanned)
+	}
+}
+
+// This registry obeys n and never links to the next page.
+func TestScanOfARegistryThatNeverLinks(t *testing.T) {
+	address := serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	want := numbered(2*pageSize + 7)
+	push(t, address, "acme/web", want...)
+	tags := mustScan(t, newScanner(t, Options{}), plain(address, "acme/web"))
+	if !slices.Equal(tags.List, want) {
+		t.Errorf("got %d tags, want %d", len(tags.List), len(want))
+	}
+}
+
+func TestScanFollowsPages(t *testing.T) {
+	want := numbered(2500)
+	for _, most := range []int{0, 100, 999} {
+		list := &tagList{tags: want, pageMost: most}
+		tags := mustScan(t, newScanner(t, Options{}), plain(serve(t, list), "acme/web"))
+		if !slices.Equal(tags.List, want) {
+			t.Errorf("with pages of %d: got %d tags, want %d", most, len(tags.List), len(want))
+		}
+	}
+}
+
+// Docker's old registry ignores n, knows no pages and does not sort.
+func TestScanOfARegistryThatIgnoresN(t *testing.T) {
+	want := numbered(3000)
+	mixed := append(slices.Clone(want[1500:]), want[:1600]...)
+	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeTags(w, mixed) }))
+	tags := mustScan(t, newScanner(t, Options{}), plain(address, "acme/web"))
+	if !slices.Equal(tags.List, want) {
+		t.Errorf("got %d tags, want %d, each once and in byte order", len(tags.List), len(want))
+	}
+}
+
+func TestScanDropsWhatIsNoTag(t *testing.T) {
+	list := &tagList{tags: []string{"1.0", "", "-x", ".y", "a b", "ä", strings.Repeat("a", 129), "_ok", "Z"}}
+	tags := mustScan(t, newScanner(t, Options{}), plain(serve(t, list), "acme/web"))
+	if want := []string{"1.0", "Z", "_ok"}; !slices.Equal(tags.List, want) {
+		t.Errorf("List = %q, want %q", tags.List, want)
+	}
+}
+
+// R22: what cosign leaves beside an image is no version of it.
+func TestScanExcludes(t *testing.T) {
+	hex := strings.Repeat("0a", 32)
+	list := &tagList{tags: []string{"1.0", "sha256-" + hex, "sha256-" + hex + ".att", "sha256-" + hex + ".sbom", "sha256-" + hex + ".sig", "sha256-short"}}
+	address := serve(t, list)
+	s := newScanner(t, Options{})
+	for _, c := range []struct {
+		exclusions []string
+		want       int
+	}{
+		{nil, 2}, {[]string{}, 6}, {[]string{`^.*\.sig$`}, 5}, {[]string{`^sha256-`, `^1\.`}, 0},
+	} {
+		src := plain(address, "acme/web")
+		src.Image.ExclusionList = c.exclusions
+		if tags := mustScan(t, s, src); len(tags.List) != c.want {
+			t.Errorf("exclusionList %q leaves %q, want %d tags", c.exclusions, tags.List, c.want)
+		}
+	}
+}
+
+func TestScanOfAnEmptyRepository(t *testing.T) {
+	s := newScanner(t, Options{})
+	for _, body := range []string{`{"name":"x","tags":null}`, `{"name":"x","tags":[]}`, `{"name":"x"}`} {
+		address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, body) }))
+		if tags := mustScan(t, s, plain(address, "acme/web")); len(tags.List) != 0 {
+			t.Errorf("%s gave %q, want no tags", body, tags.List)
+		}
+	}
+}
+
+func TestDigest(t *testing.T) {
+	address := serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	push(t, address, "acme/web", "1.0.0")
+	s := newScanner(t, Options{})
+	got, err := s.Digest(t.Context(), plain(address, "acme/web"), "1.0.0")
+	if err != nil || len(got) != len("sha256:")+64 {
+		t.Errorf("Digest = %q, %v, want sha256 and 64 digits", got, err)
+	}
+	if _, err := s.Digest(t.Context(), plain(address, "acme/web"), "2.0.0"); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("Digest of a missing tag = %v, want a 404", err)
+	}
+}

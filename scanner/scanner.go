@@ -1,0 +1,344 @@
+// Package scanner is the first room on a bump's way: it asks registries which
+// tags they hold and gives bump.Tags.
+//
+// A list is complete or it is not given at all: whatever goes wrong on one
+// page discards the scan. Each registry host has its own budget, its own
+// pauses and its own back-off, so that a host that hangs, limits or fails
+// never delays the images of another. Credentials go to the host they were
+// written for and to the token server it names, over TLS unless the image says
+// insecure: true, and never along a redirect to another host.
+//
+// The trap that bites first: go-containerregistry, which does the
+// authentication, falls back to plain http for localhost and private
+// addresses, ignores Retry-After, and reads any number of pages. The type wire
+// below it and the type listing beside it put that right. It also refuses a
+// token server that is named by a private IP address other than the
+// registry's own.
+package scanner
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"go.uber.org/zap"
+
+	"hoist/bump"
+)
+
+// Options are the bounds of all scans. The zero value is usable.
+type Options struct {
+	Log          *zap.Logger      // nil: silent
+	Now          func() time.Time // nil: time.Now; decides pauses, not timers
+	MaxPages     int              // of one list; 0: 2000
+	MaxTags      int              // of one list; 0: 1,000,000
+	MaxPageBytes int64            // of one answer, decompressed; 0: 16 MiB
+	Concurrency  int              // scans at once per host; 0: 4
+	PerSecond    int              // requests per second and host, and the burst; 0: 100, negative: no limit
+	UserAgent    string           // "": hoist
+	DockerConfig string           // a docker config file without helpers; "": the standard one, with them
+}
+
+func (o Options) orDefaults() Options {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.MaxPages = cmp.Or(o.MaxPages, 2000)
+	o.MaxTags = cmp.Or(o.MaxTags, 1_000_000)
+	o.MaxPageBytes = cmp.Or(o.MaxPageBytes, 16<<20)
+	o.Concurrency = cmp.Or(o.Concurrency, 4)
+	o.PerSecond = cmp.Or(o.PerSecond, 100)
+	o.UserAgent = cmp.Or(o.UserAgent, "hoist")
+	return o
+}
+
+// Scanner scans registries. Connections, tokens, pauses and back-off live as
+// long as it does. It is safe from several goroutines.
+type Scanner struct {
+	opts     Options
+	log      *zap.Logger
+	now      func() time.Time
+	dial     func(ctx context.Context, network, address string) (net.Conn, error) // tests only; nil: the net package's
+	keychain keychain
+
+	mu        sync.Mutex
+	hosts     map[string]*host
+	endpoints map[string]*endpoint
+	jobs      map[string][]*job // while Run runs: by canonical image reference
+}
+
+// New returns a Scanner. It starts nothing.
+func New(o Options) *Scanner {
+	o = o.orDefaults()
+	return &Scanner{
+		opts: o, log: o.Log, now: o.Now,
+		keychain:  keychain{now: o.Now, known: make(map[string]keychainEntry)},
+		hosts:     make(map[string]*host),
+		endpoints: make(map[string]*endpoint),
+		jobs:      make(map[string][]*job),
+	}
+}
+
+// Close drops idle connections. The Scanner can still be used.
+func (s *Scanner) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ep := range s.endpoints {
+		ep.wire.inner.CloseIdleConnections()
+	}
+}
+
+// Scan lists the tags of an image once. trigger is noted in the result. The
+// list is complete, each tag once, in byte order, without what the image
+// excludes and without tags outside the OCI grammar; a repository that holds
+// none gives an empty one. The error is a [PausedError] where the host is left
+// alone just now and nothing was sent.
+func (s *Scanner) Scan(ctx context.Context, src Source, trigger string) (bump.Tags, error) {
+	exclude, err := newExclusion(src.Image.ExclusionList)
+	if err != nil {
+		return bump.Tags{}, fmt.Errorf("scan %s: exclusionList: %w", src.Image.Image, err)
+	}
+	var list snapshot
+	if _, fail := s.scan(ctx, src, &list); fail != nil {
+		return bump.Tags{}, fmt.Errorf("scan %s: %w", src.Image.Image, fail)
+	}
+	return bump.Tags{Image: src.Image.Image, List: exclude.keep(list.tags), Scanned: list.scanned, Trigger: trigger}, nil
+}
+
+// Digest returns the digest that a tag points to ("sha256:…"), by one HEAD.
+func (s *Scanner) Digest(ctx context.Context, src Source, tag string) (string, error) {
+	var digest string
+	fail := s.visit(ctx, src, func(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository) error {
+		u := repoURL(repo, src.Image.Insecure, "manifests/"+tag)
+		req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
+		if err != nil {
+			return err
+		}
+		for _, t := range []types.MediaType{types.OCIImageIndex, types.OCIManifestSchema1, types.DockerManifestList, types.DockerManifestSchema2} {
+			req.Header.Add("Accept", string(t))
+		}
+		resp, err := ep.send(ctx, client, req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		hash, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
+		if err != nil {
+			return &failure{text: fmt.Sprintf("%s named no digest", repo.RegistryStr())}
+		}
+		digest = hash.String()
+		return nil
+	})
+	if fail != nil {
+		return "", fmt.Errorf("digest of %s:%s: %w", src.Image.Image, tag, fail)
+	}
+	return digest, nil
+}
+
+// snapshot is a complete tag list, before exclusions, with what is needed to
+// recognise it next time. tags are never written to once they are here.
+type snapshot struct {
+	tags    []string
+	pages   []page
+	scanned time.Time // when it was last found complete
+	dropped int       // tags outside the OCI grammar
+}
+
+// scan brings list up to date and tells whether its tags changed. On failure
+// list is as it was.
+func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot) (changed bool, fail *failure) {
+	fail = s.visit(ctx, src, func(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository) error {
+		pages := listing{
+			send:     func(req *http.Request) (*http.Response, error) { return ep.send(ctx, client, req) },
+			maxPages: s.opts.MaxPages, maxTags: s.opts.MaxTags, before: list.pages,
+		}
+		u := repoURL(repo, src.Image.Insecure, "tags/list")
+		u.RawQuery = fmt.Sprintf("n=%d", pageSize)
+		read, err := pages.read(ctx, u)
+		if err != nil {
+			return err
+		}
+		if read {
+			tags, dropped := inOrder(pages.tags)
+			changed = list.pages == nil || !slices.Equal(tags, list.tags)
+			if changed {
+				list.tags = tags
+			}
+			list.pages, list.dropped = pages.pages, dropped
+		}
+		list.scanned = s.now()
+		return nil
+	})
+	return changed, fail
+}
+
+// inOrder sorts tags in place, drops what is no tag or there twice, and
+// returns how many were no tags.
+func inOrder(tags []string) (kept []string, dropped int) {
+	kept = slices.DeleteFunc(tags, func(tag string) bool { return !isTag(tag) })
+	dropped = len(tags) - len(kept)
+	if !slices.IsSorted(kept) {
+		slices.Sort(kept)
+	}
+	return slices.Clip(slices.Compact(kept)), dropped
+}
+
+func repoURL(repo name.Repository, insecure bool, rest string) *url.URL {
+	scheme := "https"
+	if insecure {
+		scheme = "http"
+	}
+	return &url.URL{Scheme: scheme, Host: repo.RegistryStr(), Path: "/v2/" + repo.RepositoryStr() + "/" + rest}
+}
+
+// visit does work at the registry of src with its credentials, within the
+// host's budget and the image's timeout, and keeps account of how it went.
+func (s *Scanner) visit(ctx context.Context, src Source, work func(context.Context, *endpoint, *http.Client, name.Repository) error) *failure {
+	repo, err := parseImage(src.Image.Image, src.Image.Insecure)
+	if err != nil {
+		return &failure{text: err.Error()}
+	}
+	ep, err := s.openEndpoint(ctx, src, repo)
+	if err != nil {
+		return &failure{text: err.Error(), err: err}
+	}
+	timeout := src.Image.Timeout.Or(DefaultTimeout)
+	done, err := ep.try(ctx)
+	if err != nil {
+		return ep.explain(ctx, err, timeout)
+	}
+	defer done()
+	leave, err := ep.host.enter(ctx)
+	if err != nil {
+		return ep.explain(ctx, err, timeout)
+	}
+	defer leave()
+
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	began := s.now()
+	client, err := ep.client(ctx, repo)
+	if err == nil {
+		err = work(ctx, ep, client, repo)
+	}
+	if err == nil {
+		ep.host.gate.succeed(began)
+		ep.accepted()
+		return nil
+	}
+	fail := ep.explain(ctx, err, timeout)
+	fail.endpoint = ep
+	s.account(ctx, ep, client, repo, fail, began)
+	return fail
+}
+
+func (s *Scanner) openEndpoint(ctx context.Context, src Source, repo name.Repository) (*endpoint, error) {
+	creds, err := s.credentialsFor(ctx, src, repo)
+	if err != nil {
+		return nil, err
+	}
+	var certs bump.Secret
+	if src.Certs != nil {
+		if certs, err = src.Certs(ctx); err != nil {
+			return nil, fmt.Errorf("read the certificate secret: %w", err)
+		}
+	}
+	return s.endpointFor(repo, src.Image.Insecure, creds, certs)
+}
+
+// account lets the host or the credentials bear what is theirs.
+func (s *Scanner) account(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository, fail *failure, began time.Time) {
+	rejections := 1
+	if fail.status == http.StatusUnauthorized && fail.blame == blameImage && !ep.creds.anonymous() {
+		// The registry itself said no: to the credentials, or only to this
+		// repository? Logging in tells.
+		if ep.admits(ctx, client) {
+			ep.accepted()
+		} else {
+			fail.blame, rejections = blameLogin, 2
+		}
+	}
+	switch fail.blame {
+	case blameHost:
+		ep.host.gate.fail(began, fail.text)
+	case blameLogin:
+		s.keychain.forget(repo)
+		ep.rejected(repo, rejections, fail.text)
+	case blameImage:
+		if fail.status == http.StatusNotFound {
+			ep.host.gate.succeed(began)
+			ep.accepted()
+		}
+		if fail.status == http.StatusUnauthorized {
+			s.keychain.forget(repo)
+			ep.forget(repo)
+		}
+	}
+}
+
+// admits tells whether the registry takes the credentials at its front door.
+func (e *endpoint) admits(ctx context.Context, client *http.Client) bool {
+	scheme := "https"
+	if e.wire.insecure {
+		scheme = "http"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+e.wire.registry+"/v2/", nil)
+	if err != nil || client == nil {
+		return true
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return true // unknown: a later scan will tell
+	}
+	resp.Body.Close()
+	return resp.StatusCode != http.StatusUnauthorized
+}
+
+// send sends a request without body and returns the answer if it is a 200. A
+// broken connection, a 5xx and a 429 are tried again, three times in all and
+// while ctx lasts.
+func (e *endpoint) send(ctx context.Context, client *http.Client, req *http.Request) (*http.Response, error) {
+	for attempt := 0; ; attempt++ {
+		resp, err := client.Do(req.Clone(ctx))
+		if err == nil && resp.StatusCode == http.StatusOK {
+			return resp, nil
+		}
+		if err == nil {
+			err = e.explainResponse(resp)
+		}
+		status, again := e.mayPass(ctx, err)
+		if !again || attempt == tries-1 {
+			return nil, err
+		}
+		if status == http.StatusTooManyRequests {
+			e.host.gate.pause(doubled(time.Second, attempt, patience), "it answered 429")
+		} else if sleep(ctx, doubled(retryPause, attempt, patience)) != nil {
+			return nil, err
+		}
+	}
+}
+
+// mayPass tells whether an error may be gone in a moment.
+func (e *endpoint) mayPass(ctx context.Context, err error) (status int, again bool) {
+	fail := e.explain(ctx, err, 0)
+	if fail.blame != blameHost || ctx.Err() != nil {
+		return 0, false
+	}
+	var broken *net.OpError
+	again = fail.status != 0 || errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return fail.status, again
+}
