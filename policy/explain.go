@@ -49,11 +49,14 @@ func (p *Policy) Explain(t bump.Tags) Report {
 		r.Selected, r.Value = winner.tag, winner.extracted()
 	}
 	slices.SortFunc(ordered, func(a, b candidate) int { return p.newer(b, a) })
+	older := "older than " + winner.tag
 	for _, c := range ordered {
 		reason := p.order.refuses(c.value, c.at)
 		if reason == "" {
 			r.InRange++
-			reason = p.beaten(c, winner)
+			if reason = older; p.order.compare(c.at, winner.at) == 0 {
+				reason = equalled(c, winner)
+			}
 		}
 		if lost != nil || c.tag != winner.tag {
 			r.Losers = append(r.Losers, Loser{c.tag, c.extracted(), reason})
@@ -66,6 +69,10 @@ func (p *Policy) Explain(t bump.Tags) Report {
 // sift parts the tags that have a place in the order from those that do not,
 // and counts who is left after each step.
 func (p *Policy) sift(tags []string, r *Report) (ordered []candidate, strangers []Loser) {
+	unmatched := ""
+	if p.filter.pattern != nil {
+		unmatched = fmt.Sprintf("not matched by %q", p.filter.pattern)
+	}
 	for _, tag := range tags {
 		if re := p.excludes(tag); re != nil {
 			strangers = append(strangers, Loser{Tag: tag, Reason: fmt.Sprintf("excluded by %q", re)})
@@ -74,7 +81,7 @@ func (p *Policy) sift(tags []string, r *Report) (ordered []candidate, strangers 
 		r.AfterExclusion++
 		value, ok := p.filter.value(tag)
 		if !ok {
-			strangers = append(strangers, Loser{Tag: tag, Reason: fmt.Sprintf("not matched by %q", p.filter.pattern)})
+			strangers = append(strangers, Loser{Tag: tag, Reason: unmatched})
 			continue
 		}
 		r.AfterFilter++
@@ -89,16 +96,12 @@ func (p *Policy) sift(tags []string, r *Report) (ordered []candidate, strangers 
 	return ordered, strangers
 }
 
-// beaten says why an allowed tag lost against the winner.
-func (p *Policy) beaten(c, winner candidate) string {
-	switch {
-	case p.order.compare(c.at, winner.at) != 0:
-		return "older than " + winner.tag
-	case c.value == winner.value:
+// equalled says why a tag at the same place in the order as the winner lost.
+func equalled(c, winner candidate) string {
+	if c.value == winner.value {
 		return "the same value as " + winner.tag + ", which comes first in byte order"
-	default:
-		return "equal to " + winner.tag + ", which is preferred among equals"
 	}
+	return "equal to " + winner.tag + ", which is preferred among equals"
 }
 
 // extracted returns the value where it is not the tag itself.

@@ -151,6 +151,7 @@ func comparePre(a, b string) int {
 // versions orders by semantic version and allows those in a range.
 type versions struct {
 	constraints *semver.Constraints
+	releases    releases
 	outside     string // the reason of a version outside the range
 	noPre       string // the reason of a pre-release where the range names none
 	// preReleases is false when the range cannot allow any, because nothing in it
@@ -165,6 +166,7 @@ func newVersions(spelling string) (versions, string) {
 	}
 	return versions{
 		constraints: c,
+		releases:    newReleases(spelling, c),
 		outside:     "outside " + spelling,
 		noPre:       "a pre-release, and " + spelling + " names none",
 		preReleases: strings.Contains(spelling, "-"),
@@ -187,7 +189,13 @@ func (o versions) compare(a, b place) int { return a.version.compare(b.version) 
 func (o versions) tie(a, b string) int { return strings.Compare(a, b) }
 
 func (o versions) refuses(value string, at place) string {
-	if at.version.pre != "" && !o.preReleases {
+	switch {
+	case at.version.pre == "":
+		if o.releases.allows(at.version) {
+			return ""
+		}
+		return o.outside
+	case !o.preReleases:
 		return o.noPre
 	}
 	v, err := semver.StrictNewVersion(strings.TrimPrefix(value, "v"))
