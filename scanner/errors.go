@@ -133,6 +133,10 @@ func (e *endpoint) explainStatus(status int, where, said string) *failure {
 // explainNetwork is for everything that is not an answer.
 func (e *endpoint) explainNetwork(err error) *failure {
 	host := e.wire.registry
+	var sent *sendError
+	if errors.As(err, &sent) {
+		err = sent.err
+	}
 	f := &failure{blame: blameHost, err: rootError(err)}
 	var unknown x509.UnknownAuthorityError
 	var wrongHost x509.HostnameError
@@ -147,7 +151,7 @@ func (e *endpoint) explainNetwork(err error) *failure {
 	case errors.As(err, &notTLS), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		f.text = fmt.Sprintf("%s speaks plain http: set insecure: true on the image to allow that", host)
 	case errors.Is(err, errPlainHTTP):
-		f.text = fmt.Sprintf("%s answers only over plain http, or sends there, which is not spoken: set insecure: true on the image if it has no TLS", host)
+		f.text = fmt.Sprintf("%s sends from https to plain http, which is not spoken", host)
 	case errors.Is(err, errTooLarge):
 		f.blame, f.text = blameImage, fmt.Sprintf("an answer of %s is larger than %d bytes", host, e.wire.maxBytes)
 	case errors.As(err, &dns):

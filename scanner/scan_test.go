@@ -2,8 +2,6 @@ package scanner
 
 import (
 	"fmt"
-	"io"
-	"log"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,7 +33,7 @@ func push(t *testing.T, address, repo string, tags ...string) {
 }
 
 func TestScanOfARegistry(t *testing.T) {
-	address := serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	address := serve(t, registry.New(registry.Logger(discard)))
 	push(t, address, "acme/web", "2.3.1", "10.0.0", "2.4.0")
 	tags := mustScan(t, newScanner(t, Options{}), plain(address, "acme/web"))
 	if want := []string{"10.0.0", "2.3.1", "2.4.0"}; !slices.Equal(tags.List, want) {
@@ -48,7 +46,7 @@ func TestScanOfARegistry(t *testing.T) {
 
 // This registry obeys n and never links to the next page.
 func TestScanOfARegistryThatNeverLinks(t *testing.T) {
-	address := serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	address := serve(t, registry.New(registry.Logger(discard)))
 	want := numbered(2*pageSize + 7)
 	push(t, address, "acme/web", want...)
 	tags := mustScan(t, newScanner(t, Options{}), plain(address, "acme/web"))
@@ -118,7 +116,7 @@ func TestScanOfAnEmptyRepository(t *testing.T) {
 }
 
 func TestDigest(t *testing.T) {
-	address := serve(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	address := serve(t, registry.New(registry.Logger(discard)))
 	push(t, address, "acme/web", "1.0.0")
 	s := newScanner(t, Options{})
 	got, err := s.Digest(t.Context(), plain(address, "acme/web"), "1.0.0")

@@ -17,6 +17,13 @@ var (
 	errTooLarge  = errors.New("the answer is too large")
 )
 
+// sendError marks what came from the network, to tell it from wire's own
+// refusals where the library joins both in one error.
+type sendError struct{ err error }
+
+func (e *sendError) Error() string { return e.err.Error() }
+func (e *sendError) Unwrap() error { return e.err }
+
 // wire is the lowest layer under go-containerregistry's authentication: it
 // keeps what that library does not. Requests of the wrong scheme are refused
 // (the library falls back to http for localhost and private addresses by
@@ -56,7 +63,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Header.Set("User-Agent", w.agent)
 	resp, err := w.inner.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, &sendError{err}
 	}
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
 		if pause, ok := retryAfter(resp.Header, w.now()); ok {
