@@ -1,0 +1,135 @@
+package config
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// update rewrites what the tests want to see. Read the difference before it is committed.
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const (
+	goodDir = "../testdata/config/good"
+	badDir  = "../testdata/config/bad"
+)
+
+// TestGood loads every good configuration and compares its normalised form and
+// its lints with the archive beside it. Read again, the normalised form gives
+// the same, so nothing is lost between the dialects.
+func TestGood(t *testing.T) {
+	for _, file := range glob(t, goodDir, "*.yaml") {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			c, err := Parse(filepath.Base(file), read(t, file))
+			if err != nil {
+				t.Fatalf("Parse(%s):\n%v", file, err)
+			}
+			view := viewOf(t, c)
+			var lints strings.Builder
+			for _, l := range c.Lints() {
+				lints.WriteString(l.String() + "\n")
+			}
+			got := &txtar.Archive{Files: []txtar.File{{Name: "lints", Data: []byte(lints.String())}, {Name: "view", Data: view}}}
+			golden(t, strings.TrimSuffix(file, ".yaml")+".golden", txtar.Format(got))
+
+			again, err := Parse("view", view)
+			if err != nil {
+				t.Fatalf("its own view does not load:\n%v\n%s", err, view)
+			}
+			if second := viewOf(t, again); !bytes.Equal(view, second) {
+				t.Errorf("the view of the view differs:\n%s\nwant:\n%s", second, view)
+			}
+		})
+	}
+}
+
+// TestBad loads archives of bad files, all of an archive together, and wants
+// exactly the messages in its file "want".
+func TestBad(t *testing.T) {
+	for _, file := range glob(t, badDir, "*.txtar") {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			file, err := filepath.Abs(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			archive := txtar.Parse(read(t, file))
+			t.Chdir(t.TempDir())
+			var paths []string
+			want := -1
+			for i, f := range archive.Files {
+				if f.Name == "want" {
+					want = i
+					continue
+				}
+				paths = append(paths, f.Name)
+				if err := os.WriteFile(f.Name, f.Data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := Load(paths...)
+			if err == nil || c != nil {
+				t.Fatalf("Load(%q) = %v, %v, want no configuration and an error", paths, c, err)
+			}
+			got := err.Error() + "\n"
+			if *update {
+				if want < 0 {
+					archive.Files = append(archive.Files, txtar.File{Name: "want"})
+					want = len(archive.Files) - 1
+				}
+				archive.Files[want].Data = []byte(got)
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if want < 0 || got != string(archive.Files[want].Data) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, archive.Files[max(want, 0)].Data)
+			}
+		})
+	}
+}
+
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if want := read(t, file); !bytes.Equal(got, want) {
+		t.Errorf("%s:\ngot:\n%s\nwant:\n%s", file, got, want)
+	}
+}
+
+func viewOf(t *testing.T, c *Config) []byte {
+	t.Helper()
+	v, err := c.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func read(t testing.TB, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func glob(t testing.TB, dir, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no %s in %s: %v", pattern, dir, err)
+	}
+	return files
+}

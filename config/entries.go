@@ -1,0 +1,221 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"hoist/bump"
+	"hoist/gitpush"
+	"hoist/policy"
+	"hoist/scanner"
+)
+
+// reference is what an entry says about another one.
+type reference struct {
+	from  origin
+	field string
+	what  string // "repository" in a native document, "GitRepository" in Flux's
+	to    bump.Name
+	flux  bool
+	among map[bump.Name]origin
+}
+
+func (b *builder) addRepository(o origin, r gitpush.Repository) {
+	if hasPassword(r.URL) && !b.known(o.doc, o.path("url")) {
+		b.say(o, "url", "holds a password", "put it into the Secret that secretRef names, or into secretDir")
+	}
+	b.check(o, "", r.Check())
+	if b.add(b.repositories, "repository", r.Name, o) {
+		b.cfg.Repositories = append(b.cfg.Repositories, r)
+	}
+}
+
+func (b *builder) addImage(o origin, i scanner.Image) bool {
+	b.check(o, "", i.Check())
+	if !b.add(b.images, "image", i.Name, o) {
+		return false
+	}
+	b.cfg.Images = append(b.cfg.Images, i)
+	return true
+}
+
+func (b *builder) addPolicy(o origin, p Policy) {
+	faults := p.Spec.Check()
+	b.check(o, "", faults)
+	if len(faults) == 0 {
+		var err error
+		if p.Policy, err = policy.New(p.Name, p.Spec); err != nil {
+			b.say(o, "policy", err.Error(), "")
+		}
+	}
+	if b.add(b.policies, "policy", p.Name, o) {
+		b.cfg.Policies = append(b.cfg.Policies, p)
+	}
+}
+
+func (b *builder) addUpdate(o origin, u Update) {
+	dir, inside := cleanPath(u.Path)
+	if !inside {
+		b.say(o, "path", fmt.Sprintf("%q leaves the repository", u.Path), "")
+	}
+	u.Path = dir
+	if u.Interval < 0 {
+		b.say(o, "interval", fmt.Sprintf("%q is negative", time.Duration(u.Interval)), "")
+	}
+	b.check(o, "commit", u.Commit.Check())
+	b.check(o, "push", u.Push.Check())
+	if b.add(b.updates, "update", u.Name, o) {
+		b.cfg.Updates = append(b.cfg.Updates, u)
+	}
+}
+
+func (b *builder) addApp(o origin, a App) {
+	b.check(o, "", a.Check())
+	for i, d := range a.DependsOn {
+		to := dependency(a, d.Namespace, d.Name)
+		if d.Name != "" && to != a.Name {
+			b.refs = append(b.refs, reference{o, fmt.Sprintf("dependsOn[%d].name", i), "app", to, o.label != "", b.apps})
+		}
+	}
+	if b.add(b.apps, "app", a.Name, o) {
+		b.cfg.Apply = append(b.cfg.Apply, a)
+	}
+}
+
+// dependency returns the name that an app means.
+func dependency(a App, namespace, name string) bump.Name {
+	if namespace == "" {
+		namespace = a.Name.Namespace
+	}
+	return bump.Name{Namespace: namespace, Name: name}
+}
+
+// resolve checks that what entries refer to exists, and what can be said of two
+// entries only together. Where documents could not be read, what is missing may
+// be in them: nothing is said then.
+func (b *builder) resolve() {
+	if !b.broken {
+		for _, r := range b.refs {
+			if _, ok := r.among[r.to]; !ok {
+				message, hint := r.missing()
+				b.say(r.from, r.field, message, hint)
+			}
+		}
+	}
+	for i := range b.cfg.Updates {
+		b.branch(&b.cfg.Updates[i])
+	}
+	b.checkoutBranches()
+	b.useless()
+}
+
+// missing says that nothing of that name exists, and what was probably meant.
+func (r reference) missing() (message, hint string) {
+	var near, all []string
+	for n := range r.among {
+		switch {
+		case n.Namespace == r.to.Namespace:
+			near = append(near, n.Name)
+		case n.Name == r.to.Name:
+			all = append(all, n.Namespace)
+		}
+	}
+	slices.Sort(all)
+	name := spell(r.to)
+	if r.flux {
+		name = r.to.Namespace + "/" + r.to.Name
+	}
+	message = fmt.Sprintf("there is no %s %q", r.what, name)
+	switch guess := suggest(r.to.Name, near); {
+	case guess != "":
+		hint = didYouMean(guess)
+	case len(all) > 0 && r.flux:
+		hint = fmt.Sprintf("there is one in namespace %s: name the namespace", strings.Join(all, " and in "))
+	case len(all) > 0:
+		hint = didYouMean(bump.Name{Namespace: all[0], Name: r.to.Name}.String())
+	}
+	return message, hint
+}
+
+// branch gives an update the branch of its repository and refuses any other.
+func (b *builder) branch(u *Update) {
+	r, ok := b.cfg.Repository(u.Repository)
+	if !ok || r.Branch == "" {
+		return
+	}
+	u.Branch = r.Branch
+	if o := b.updates[u.Name]; u.Push.Branch != "" && u.Push.Branch != r.Branch && !b.known(o.doc, o.path("push.branch")) {
+		b.say(o, "push.branch", fmt.Sprintf("pushing to %q, while the repository is read on branch %q, is not supported yet", u.Push.Branch, r.Branch),
+			fmt.Sprintf("write %q or remove it", r.Branch))
+	}
+}
+
+// useless refuses a native image that no policy chooses from: it would be
+// scanned for nothing, and its owner would wait for updates that never come.
+func (b *builder) useless() {
+	if b.broken {
+		return
+	}
+	used := make(map[bump.Name]bool)
+	for _, p := range b.cfg.Policies {
+		used[p.Image] = true
+	}
+	for _, i := range b.cfg.Images {
+		o := b.images[i.Name]
+		if used[i.Name] {
+			continue
+		}
+		if o.label != "" {
+			b.warn(o.fault("", "no policy chooses from this image: it is scanned for nothing", ""))
+			continue
+		}
+		if !b.known(o.doc, o.path("policy")) {
+			b.say(o, "policy", "is missing, and no entry of policies names this image", `add one, such as policy: {semver: {range: ">=1.0.0"}}`)
+		}
+	}
+}
+
+// cycles refuses apps that wait for each other for ever. Each cycle is reported
+// once, at the first of its apps.
+func (b *builder) cycles() {
+	byName := make(map[bump.Name]App, len(b.cfg.Apply))
+	for _, a := range b.cfg.Apply {
+		byName[a.Name] = a
+	}
+	const visiting, done = 1, 2
+	state := make(map[bump.Name]int)
+	var trail []bump.Name
+	var visit func(a App)
+	visit = func(a App) {
+		state[a.Name] = visiting
+		trail = append(trail, a.Name)
+		for i, d := range a.DependsOn {
+			to := dependency(a, d.Namespace, d.Name)
+			next, ok := byName[to]
+			switch {
+			case !ok || to == a.Name: // reported elsewhere
+			case state[to] == visiting:
+				b.cycle(a, i, trail[slices.Index(trail, to):])
+			case state[to] != done:
+				visit(next)
+			}
+		}
+		trail = trail[:len(trail)-1]
+		state[a.Name] = done
+	}
+	for _, a := range b.cfg.Apply {
+		if state[a.Name] == 0 {
+			visit(a)
+		}
+	}
+}
+
+func (b *builder) cycle(a App, i int, round []bump.Name) {
+	var words []string
+	for _, n := range append(slices.Clone(round), round[0]) {
+		words = append(words, spell(n))
+	}
+	b.say(b.apps[a.Name], fmt.Sprintf("dependsOn[%d].name", i), "the apps wait for each other: "+strings.Join(words, " -> "), "")
+}

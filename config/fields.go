@@ -1,0 +1,143 @@
+package config
+
+import "strings"
+
+// known is what the editor, the schema and the decoder know of a native field
+// beyond its Go type.
+type known struct {
+	text     string // one sentence for the person who writes the file
+	required bool
+	enum     []string
+}
+
+// lookUp returns what the decoder checks at a path, its indices written "[]".
+func lookUp(path string) field {
+	var f field
+	table := nativeFields()
+	f.enum = table[path].enum
+	for p, k := range table {
+		if !k.required {
+			continue
+		}
+		if parent, key, ok := cutLast(p); ok && parent == path {
+			f.required = append(f.required, key)
+		}
+	}
+	return f
+}
+
+// cutLast splits "images[].policy" into "images[]" and "policy".
+func cutLast(path string) (parent, key string, ok bool) {
+	i := strings.LastIndexByte(path, '.')
+	if i < 0 {
+		return "", path, false
+	}
+	return path[:i], path[i+1:], true
+}
+
+const (
+	secretText = "The Kubernetes Secret that holds the credentials, in the namespace of the entry."
+	dirText    = "A directory with the same keys as files, instead of secretRef."
+)
+
+// nativeFields lists every field of a native document. A test compares it with
+// the types, so that no field goes without a description and no entry goes stale.
+func nativeFields() map[string]known {
+	t := map[string]known{
+		"apiVersion": {text: "The version of this file's format.", required: true},
+		"kind":       {text: "The kind of document.", required: true},
+
+		"repositories":                  {text: "Branches of Git repositories that are read, and pushed to by updates."},
+		"repositories[].url":            {text: "https, http or ssh URL, or user@host:path. Without password: that belongs into the Secret.", required: true},
+		"repositories[].branch":         {text: "The branch, without refs/heads/.", required: true},
+		"repositories[].interval":       {text: "Time between fetches; 1m when absent."},
+		"repositories[].timeout":        {text: "Longest time of one request; 1m when absent."},
+		"repositories[].secretRef":      {text: secretText + " Keys: username and password, bearerToken, or identity and known_hosts; ca.crt."},
+		"repositories[].secretRef.name": {text: "Name of the Secret.", required: true},
+		"repositories[].secretDir":      {text: dirText},
+		"repositories[].suspend":        {text: "Neither fetch this repository nor push to it."},
+
+		"images":                      {text: "Images that are scanned for new tags, with the policy that chooses one."},
+		"images[].image":              {text: "Registry and repository without tag, such as ghcr.io/acme/web.", required: true},
+		"images[].interval":           {text: "Time between scans; 1m when absent. A webhook makes a scan at once."},
+		"images[].timeout":            {text: "Longest time of a whole scan; 30s when absent."},
+		"images[].secretRef":          {text: secretText + " Keys: .dockerconfigjson, or username and password."},
+		"images[].secretRef.name":     {text: "Name of the Secret.", required: true},
+		"images[].secretDir":          {text: dirText},
+		"images[].certSecretRef":      {text: "The Kubernetes Secret with ca.crt, or tls.crt and tls.key, for the registry's TLS."},
+		"images[].certSecretRef.name": {text: "Name of the Secret.", required: true},
+		"images[].certSecretDir":      {text: "A directory with the same keys as files, instead of certSecretRef."},
+		"images[].insecure":           {text: "Speak plain http with the registry."},
+		"images[].exclusionList":      {text: "Regular expressions (RE2) of tags that do not count; signatures, attestations and SBOMs when absent."},
+		"images[].exclusionList[]":    {text: "A regular expression (RE2)."},
+		"images[].suspend":            {text: "Do not scan this image."},
+
+		"policies":         {text: "Further policies for images above: each is a name for markers."},
+		"policies[].image": {text: "Name of the entry of images whose tags are chosen from; namespace:name for one of another namespace.", required: true},
+
+		"updates":                                {text: "Where marked fields are set, and how that is committed."},
+		"updates[].repository":                   {text: "Name of the entry of repositories; namespace:name for one of another namespace.", required: true},
+		"updates[].path":                         {text: "Directory of the repository below which marked fields are set; all of it when absent."},
+		"updates[].interval":                     {text: "Time between looks although no tag is new."},
+		"updates[].commit":                       {text: "How the commits look.", required: true},
+		"updates[].commit.author":                {text: "Who commits.", required: true},
+		"updates[].commit.author.name":           {text: "Name of the author; Hoist when absent."},
+		"updates[].commit.author.email":          {text: "E-mail address of the author.", required: true},
+		"updates[].commit.messageTemplate":       {text: "Commit message, a Go text/template."},
+		"updates[].commit.messageTemplateValues": {text: "Values for the template, as .Values."},
+		"updates[].push":                         {text: "Where the commits go."},
+		"updates[].push.branch":                  {text: "The branch; that of the repository when absent. Another one is not supported yet."},
+		"updates[].suspend":                      {text: "Set nothing."},
+
+		"apply":                             {text: "Directories of repositories that become the state of the cluster."},
+		"apply[].repository":                {text: "Name of the entry of repositories; namespace:name for one of another namespace.", required: true},
+		"apply[].path":                      {text: "Directory of the repository that is built; its root when absent."},
+		"apply[].interval":                  {text: "How often the cluster is compared although nothing changed; 10m when absent."},
+		"apply[].retryInterval":             {text: "How soon a failed apply is tried again; the interval when absent."},
+		"apply[].timeout":                   {text: "Longest time of one apply and of one wait for health; the interval less 30s when absent."},
+		"apply[].prune":                     {text: "Delete objects that left the directory."},
+		"apply[].wait":                      {text: "Wait until every applied object is healthy."},
+		"apply[].healthChecks":              {text: "Objects that have to be healthy."},
+		"apply[].healthChecks[].apiVersion": {text: "API version of the object.", required: true},
+		"apply[].healthChecks[].kind":       {text: "Kind of the object.", required: true},
+		"apply[].healthChecks[].name":       {text: "Name of the object.", required: true},
+		"apply[].healthChecks[].namespace":  {text: "Namespace of the object, unless it has none."},
+		"apply[].targetNamespace":           {text: "Namespace that replaces those of all objects."},
+		"apply[].suspend":                   {text: "Leave the cluster alone."},
+		"apply[].allowEmpty":                {text: "Let a build without objects delete everything that was applied before."},
+		"apply[].dependsOn":                 {text: "Entries of apply that have to be ready first."},
+		"apply[].dependsOn[].name":          {text: "Name of the entry.", required: true},
+		"apply[].dependsOn[].namespace":     {text: "Namespace of the entry, if another."},
+
+		"webhooks":                  {text: "Addresses at which registries and Git hosts report news."},
+		"webhooks[].path":           {text: "Path of the address, such as /hooks/registry.", required: true},
+		"webhooks[].type":           {text: "Who reports.", required: true},
+		"webhooks[].secretRef":      {text: "The Kubernetes Secret with the shared secret, in the namespace of the entry."},
+		"webhooks[].secretRef.name": {text: "Name of the Secret.", required: true},
+		"webhooks[].secretDir":      {text: dirText},
+		"webhooks[].images":         {text: "Names of entries of images that may be hinted at; all when absent."},
+		"webhooks[].images[]":       {text: "Name of an entry of images; namespace:name for one of another namespace."},
+		"webhooks[].repositories":   {text: "Names of entries of repositories that may be hinted at; all when absent."},
+		"webhooks[].repositories[]": {text: "Name of an entry of repositories; namespace:name for one of another namespace."},
+	}
+	for _, s := range []string{"repositories", "images", "policies", "updates", "apply", "webhooks"} {
+		t[s+"[].name"] = known{text: "Name of the entry. Markers name policies, other entries name repositories, images and apps.", required: true}
+		t[s+"[].namespace"] = known{text: "Namespace of the entry, as in markers and for Secrets; hoist when absent."}
+	}
+	order := []string{"asc", "desc"}
+	for _, s := range []string{"images", "policies"} {
+		t[s+"[].policy"] = known{text: "The order of the tags: exactly one of semver, alphabetical, numerical.", required: s == "policies"}
+		t[s+"[].policy.semver"] = known{text: "The greatest semantic version is the newest."}
+		t[s+"[].policy.semver.range"] = known{text: `Versions that are allowed, such as ">=1.0.0 <2.0.0" or "1.x".`, required: true}
+		t[s+"[].policy.alphabetical"] = known{text: "Tags are ordered by their bytes."}
+		t[s+"[].policy.alphabetical.order"] = known{text: "asc: the last is the newest (the default). desc: the first is.", enum: order}
+		t[s+"[].policy.numerical"] = known{text: "Tags are ordered as decimal numbers."}
+		t[s+"[].policy.numerical.order"] = known{text: "asc: the greatest is the newest (the default). desc: the least is.", enum: order}
+		t[s+"[].filterTags"] = known{text: "Which tags count, and which part of them is ordered."}
+		t[s+"[].filterTags.pattern"] = known{text: "Regular expression (RE2) of the tags that count; anchor it with ^ and $.", required: true}
+		t[s+"[].filterTags.extract"] = known{text: "What is ordered instead of the whole tag, with $1 or $name for groups of the pattern."}
+		t[s+"[].excludeTags"] = known{text: "Regular expressions (RE2) of tags that are never selected."}
+		t[s+"[].excludeTags[]"] = known{text: "A regular expression (RE2)."}
+	}
+	return t
+}

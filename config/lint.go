@@ -1,0 +1,78 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"hoist/bump"
+)
+
+// lint looks for what is allowed but probably not meant.
+func (b *builder) lint() {
+	b.lintFilters()
+	b.lintUnused()
+	b.lintOverlaps()
+}
+
+// lintFilters finds patterns that match more than a person reads into them.
+func (b *builder) lintFilters() {
+	for _, p := range b.cfg.Policies {
+		f := p.Spec.FilterTags
+		if f == nil || strings.HasPrefix(f.Pattern, "^") && strings.HasSuffix(f.Pattern, "$") {
+			continue
+		}
+		b.warn(b.policies[p.Name].fault("filterTags.pattern", fmt.Sprintf("%q matches anywhere in a tag", f.Pattern), "anchor it with ^ and $"))
+	}
+}
+
+// lintUnused finds entries that nothing makes use of.
+func (b *builder) lintUnused() {
+	if len(b.cfg.Updates) == 0 {
+		for _, p := range b.cfg.Policies {
+			b.warn(b.policies[p.Name].fault("", "there is no update: what this policy selects is written nowhere", ""))
+		}
+	} else if len(b.cfg.Policies) == 0 {
+		for _, u := range b.cfg.Updates {
+			b.warn(b.updates[u.Name].fault("", "there is no policy: this update never finds anything to set", ""))
+		}
+	}
+	used := make(map[bump.Name]bool)
+	for _, u := range b.cfg.Updates {
+		used[u.Repository] = true
+	}
+	for _, a := range b.cfg.Apply {
+		used[a.RepositoryName] = true
+	}
+	for _, r := range b.cfg.Repositories {
+		if !used[r.Name] {
+			b.warn(b.repositories[r.Name].fault("", "no update and no app uses this repository", ""))
+		}
+	}
+}
+
+// lintOverlaps finds updates that set the same fields, and repositories that
+// are the same branch twice.
+func (b *builder) lintOverlaps() {
+	for i, u := range b.cfg.Updates {
+		for _, other := range b.cfg.Updates[:i] {
+			if u.Repository == other.Repository && (within(u.Path, other.Path) || within(other.Path, u.Path)) {
+				b.warn(b.updates[u.Name].fault("path", fmt.Sprintf("%q overlaps %q of update %q (%s)", u.Path, other.Path, spell(other.Name), b.updates[other.Name].position()), ""))
+				break
+			}
+		}
+	}
+	first := make(map[[2]string]bump.Name)
+	for _, r := range b.cfg.Repositories {
+		key := [2]string{strings.TrimSuffix(strings.TrimSuffix(r.URL, "/"), ".git"), r.Branch}
+		if other, twice := first[key]; twice {
+			b.warn(b.repositories[r.Name].fault("url", fmt.Sprintf("is branch %q of repository %q (%s) once more", r.Branch, spell(other), b.repositories[other].position()), "one entry is fetched once"))
+			continue
+		}
+		first[key] = r.Name
+	}
+}
+
+// within says whether a directory is top or below it.
+func within(dir, top string) bool {
+	return top == "." || dir == top || strings.HasPrefix(dir, top+"/")
+}

@@ -1,0 +1,203 @@
+package config
+
+import (
+	"bytes"
+	"encoding"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"hoist/bump"
+)
+
+// View returns the configuration as one native document: what was read, with
+// every default that the dialects differ in written out, whichever dialect it
+// came from. Read again it gives the same configuration. Images that no policy
+// chooses from are named in a comment only. It holds no secrets, because a
+// configuration holds none.
+func (c *Config) View() ([]byte, error) {
+	doc := mapping()
+	put(doc, "apiVersion", word(APIVersion))
+	put(doc, "kind", word(Kind))
+	own := make(map[bump.Name]Policy) // policies that bear the name of their image
+	used := make(map[bump.Name]bool)
+	for _, p := range c.Policies {
+		used[p.Image] = true
+		if p.Name == p.Image {
+			own[p.Name] = p
+		}
+	}
+	var unused []string
+	for _, r := range c.Repositories {
+		add(doc, "repositories", entry(r.Name), fields(r))
+	}
+	for _, i := range c.Images {
+		if !used[i.Name] {
+			unused = append(unused, fmt.Sprintf("# No policy chooses from image %s (%s).", spell(i.Name), i.Image))
+			continue
+		}
+		parts := []*yaml.Node{entry(i.Name), fields(i)}
+		if p, ok := own[i.Name]; ok {
+			parts = append(parts, fields(p.Spec))
+		}
+		add(doc, "images", parts...)
+	}
+	for _, p := range c.Policies {
+		if p.Name != p.Image {
+			add(doc, "policies", entry(p.Name), fields(imageRef{relative(p.Image, p.Name)}), fields(p.Spec))
+		}
+	}
+	for _, u := range c.Updates {
+		n := nativeUpdate{Repository: relative(u.Repository, u.Name), Path: u.Path, Interval: u.Interval, Commit: u.Commit, Suspend: u.Suspend}
+		if u.Push.Branch != "" {
+			n.Push = &u.Push
+		}
+		add(doc, "updates", entry(u.Name), fields(n))
+	}
+	for _, a := range c.Apply {
+		a.Repository = relative(a.RepositoryName, a.Name)
+		add(doc, "apply", entry(a.Name), fields(a.App))
+	}
+	for _, w := range c.Webhooks {
+		add(doc, "webhooks", entry(w.Name), fields(w.Receiver))
+	}
+	doc.HeadComment = strings.Join(unused, "\n")
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(2)
+	if err := enc.Encode(doc); err != nil {
+		return nil, fmt.Errorf("view configuration: %w", err)
+	}
+	return out.Bytes(), enc.Close()
+}
+
+// relative spells a name as an entry in the namespace of from refers to it.
+func relative(n, from bump.Name) string {
+	if n.Namespace == from.Namespace {
+		return n.Name
+	}
+	return n.String()
+}
+
+func entry(n bump.Name) *yaml.Node {
+	e := entryName{Name: n.Name, Namespace: n.Namespace}
+	if e.Namespace == bump.DefaultNamespace {
+		e.Namespace = ""
+	}
+	return fields(e)
+}
+
+// add appends an entry of all parts to a list of the document.
+func add(doc *yaml.Node, key string, parts ...*yaml.Node) {
+	var list *yaml.Node
+	for k, v := range pairs(doc) {
+		if k.Value == key {
+			list = v
+		}
+	}
+	if list == nil {
+		list = &yaml.Node{Kind: yaml.SequenceNode}
+		put(doc, key, list)
+	}
+	whole := mapping()
+	for _, p := range parts {
+		whole.Content = append(whole.Content, p.Content...)
+	}
+	list.Content = append(list.Content, whole)
+}
+
+func mapping() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode} }
+
+func word(s string) *yaml.Node {
+	var n yaml.Node
+	n.SetString(s)
+	return &n
+}
+
+func put(m *yaml.Node, key string, v *yaml.Node) { m.Content = append(m.Content, word(key), v) }
+
+// fields returns the set fields of a struct, by their json tags.
+func fields(v any) *yaml.Node { return node(reflect.ValueOf(v)) }
+
+// node writes a value. It returns nil for what is not set.
+func node(v reflect.Value) *yaml.Node {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		return node(v.Elem())
+	}
+	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+		if v.IsZero() {
+			return nil
+		}
+		text, err := m.MarshalText()
+		if err != nil {
+			return nil
+		}
+		return word(short(string(text)))
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		return structNode(v)
+	case reflect.Slice:
+		if v.IsNil() {
+			return nil
+		}
+		n := &yaml.Node{Kind: yaml.SequenceNode}
+		if v.Len() == 0 {
+			n.Style = yaml.FlowStyle
+		}
+		for i := range v.Len() {
+			if e := node(v.Index(i)); e != nil {
+				n.Content = append(n.Content, e)
+			}
+		}
+		return n
+	}
+	if v.IsZero() {
+		return nil
+	}
+	var n yaml.Node
+	value := v.Interface()
+	if s, ok := value.(string); ok {
+		value = redact(s)
+	}
+	if err := n.Encode(value); err != nil {
+		return nil
+	}
+	return &n
+}
+
+func structNode(v reflect.Value) *yaml.Node {
+	m := mapping()
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name == "-" {
+			continue
+		}
+		n := node(v.Field(i))
+		if n == nil || n.Kind == yaml.MappingNode && len(n.Content) == 0 && f.Type.Kind() != reflect.Pointer {
+			continue
+		}
+		put(m, name, n)
+	}
+	if len(m.Content) == 0 {
+		m.Style = yaml.FlowStyle
+	}
+	return m
+}
+
+// short drops the zero units of a duration: "1h0m0s" is "1h".
+func short(d string) string {
+	if strings.HasSuffix(d, "m0s") {
+		d = strings.TrimSuffix(d, "0s")
+	}
+	if strings.HasSuffix(d, "h0m") {
+		d = strings.TrimSuffix(d, "0m")
+	}
+	return d
+}
