@@ -24,8 +24,11 @@ import (
 // holds is not an edit: with no edit at all Edit returns before itself.
 func Edit(before []byte, vs []bump.Verdict) (after []byte, err error) {
 	edits, err := collect(before, vs)
-	if err != nil || len(edits) == 0 {
-		return before, err
+	if err != nil {
+		return nil, err
+	}
+	if len(edits) == 0 {
+		return before, nil
 	}
 	f, err := parse(before)
 	if err != nil {

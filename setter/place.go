@@ -110,6 +110,9 @@ func (f *file) valueBehind(k int, gap string) (int, string) {
 			return i, ""
 		}
 	}
+	if strings.ContainsAny(gap, "]}") {
+		return 0, "marker stands behind empty brackets, which hold no value"
+	}
 	if strings.ContainsAny(gap, "[{") {
 		return 0, "marker stands behind an opening bracket: write it behind the value"
 	}
