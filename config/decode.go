@@ -48,13 +48,13 @@ func (d *decoder) decode(n *yaml.Node, path string, targets ...any) {
 
 func (d *decoder) mapping(n *yaml.Node, path string, targets []reflect.Value) {
 	n = resolve(n)
-	if n.Kind != yaml.MappingNode {
-		d.mismatch(n, path, "a mapping")
-		return
-	}
 	fields := make(map[string]reflect.Value)
 	for _, t := range targets {
 		collect(t, fields)
+	}
+	if n.Kind != yaml.MappingNode {
+		d.mismatch(n, path, "a mapping", slices.Sorted(keysOf(fields))...)
+		return
 	}
 	present := make(map[string]bool)
 	for k, v := range pairs(n) {
@@ -62,7 +62,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, targets []reflect.Value) {
 		target, ok := fields[k.Value]
 		if !ok {
 			if !d.judged {
-				d.unknown(k, path, slices.Collect(keysOf(fields)))
+				d.unknown(k, path, slices.Sorted(keysOf(fields)))
 			}
 			continue
 		}
@@ -255,11 +255,16 @@ func wanted(k reflect.Kind) string {
 	return "a whole number"
 }
 
-func (d *decoder) mismatch(n *yaml.Node, path, expected string) {
+// mismatch reports a value of the wrong sort. keys are those of the mapping
+// that was expected, if one was.
+func (d *decoder) mismatch(n *yaml.Node, path, expected string, keys ...string) {
 	hint := ""
 	hide := secretPath(path)
-	if expected == "a string" && n.Kind == yaml.ScalarNode && !hide {
+	switch {
+	case expected == "a string" && n.Kind == yaml.ScalarNode && !hide:
 		hint = "write " + strconv.Quote(n.Value)
+	case len(keys) > 0 && len(keys) < 5:
+		hint = "its keys: " + strings.Join(keys, ", ")
 	}
 	d.fault(n, path, "expected "+expected+", got "+describe(n, hide), hint)
 }

@@ -18,7 +18,7 @@ type reference struct {
 	field string
 	what  string // "repository" in a native document, "GitRepository" in Flux's
 	to    bump.Name
-	flux  bool
+	apart bool // the namespace has a key of its own, as in Flux
 	among map[bump.Name]origin
 }
 
@@ -76,7 +76,7 @@ func (b *builder) addApp(o origin, a App) {
 	for i, d := range a.DependsOn {
 		to := dependency(a, d.Namespace, d.Name)
 		if d.Name != "" && to != a.Name {
-			b.refs = append(b.refs, reference{o, fmt.Sprintf("dependsOn[%d].name", i), "app", to, o.label != "", b.apps})
+			b.refs = append(b.refs, reference{o, fmt.Sprintf("dependsOn[%d].name", i), "app", to, true, b.apps})
 		}
 	}
 	if b.add(b.apps, "app", a.Name, o) {
@@ -113,36 +113,39 @@ func (b *builder) resolve() {
 
 // missing says that nothing of that name exists, and what was probably meant.
 func (r reference) missing() (message, hint string) {
-	var near, all []string
+	var near, all, namespaces []string
 	for n := range r.among {
-		switch {
-		case n.Namespace == r.to.Namespace:
+		all = append(all, n.String())
+		if n.Namespace == r.to.Namespace {
 			near = append(near, n.Name)
-		case n.Name == r.to.Name:
-			all = append(all, n.Namespace)
+		} else if n.Name == r.to.Name {
+			namespaces = append(namespaces, n.Namespace)
 		}
 	}
-	slices.Sort(all)
+	slices.Sort(namespaces)
 	name := spell(r.to)
-	if r.flux {
+	if r.from.label != "" {
 		name = r.to.Namespace + "/" + r.to.Name
 	}
 	message = fmt.Sprintf("there is no %s %q", r.what, name)
-	switch guess := suggest(r.to.Name, near); {
+	guess := suggest(r.to.Name, near)
+	switch {
 	case guess != "":
-		hint = didYouMean(guess)
-	case len(all) > 0 && r.flux:
-		hint = fmt.Sprintf("there is one in namespace %s: name the namespace", strings.Join(all, " and in "))
-	case len(all) > 0:
-		hint = didYouMean(bump.Name{Namespace: all[0], Name: r.to.Name}.String())
+	case r.apart && len(namespaces) > 0:
+		return message, fmt.Sprintf("there is one in namespace %s: name the namespace", strings.Join(namespaces, " and in "))
+	case !r.apart:
+		guess = suggest(r.to.String(), all)
+		if guess == "" && len(namespaces) > 0 {
+			guess = namespaces[0] + ":" + r.to.Name
+		}
 	}
-	return message, hint
+	return message, didYouMean(guess)
 }
 
 // branch gives an update the branch of its repository and refuses any other.
 func (b *builder) branch(u *Update) {
 	r, ok := b.cfg.Repository(u.Repository)
-	if !ok || r.Branch == "" {
+	if at := b.repositories[u.Repository]; !ok || b.known(at.doc, at.path("branch")) {
 		return
 	}
 	u.Branch = r.Branch

@@ -85,7 +85,10 @@ func (b *builder) flux(d *document, apiVersion, kind string) {
 	o.dec = &decoder{doc: d, report: b.report, said: b.said, judged: true}
 	o.dec.label = kind
 	b.envelope(&o)
-	o.label = kind + "/" + o.name.Namespace + "/" + o.name.Name
+	o.label = kind
+	if o.name.Name != "" {
+		o.label += "/" + o.name.Namespace + "/" + o.name.Name
+	}
 	o.dec.label = o.label
 	if o.spec == nil {
 		o.dec.fault(d.root, "spec", "is missing", "")
@@ -269,7 +272,7 @@ func (j judge) field(f fluxField, k, v *yaml.Node, full string) {
 		}
 		what := "is not supported yet"
 		if f.harmless != "" && v.Kind == yaml.ScalarNode {
-			what = quote(v.Value, path) + " " + what
+			what = describe(v, secretPath(path)) + " " + what
 		}
 		j.o.dec.fault(k, path, what, f.note)
 	}

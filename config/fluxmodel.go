@@ -52,7 +52,9 @@ func addGitRepository(b *builder, o fluxObject) {
 	r.Name, r.Branch = o.name, more.Ref.Branch
 	if r.Branch == "" {
 		r.Branch = "master"
-		if !b.known(o.doc, "spec.ref") {
+		if b.known(o.doc, "spec.ref") {
+			b.said[place{o.doc, o.path("branch")}] = true
+		} else {
 			b.warn(o.fault("branch", "no branch is named: Flux's default, master, is used", ""))
 		}
 	}
@@ -143,7 +145,8 @@ type checkout struct {
 // their repository follows.
 func (b *builder) checkoutBranches() {
 	for _, c := range b.checkouts {
-		if r, ok := b.cfg.Repository(c.repository); ok && r.Branch != "" && r.Branch != c.branch {
+		at := b.repositories[c.repository]
+		if r, ok := b.cfg.Repository(c.repository); ok && r.Branch != c.branch && !b.known(at.doc, at.path("branch")) {
 			b.say(c.from, "branch", fmt.Sprintf("starting from %q, while the GitRepository is read on branch %q, is not supported yet", c.branch, r.Branch),
 				"make both the same, or give the other branch a GitRepository of its own")
 		}

@@ -7,8 +7,8 @@ import (
 )
 
 // suggest returns the candidate that a person who typed got most likely meant,
-// or "". It looks no further than two typing errors, and takes a candidate that
-// is the beginning of got, or the other way round.
+// or "". It looks no further than two typing errors, and then takes a candidate
+// that begins like got: "repository" for "repositories".
 func suggest(got string, candidates []string) string {
 	best, bestCost := "", 3
 	low := strings.ToLower(got)
@@ -16,7 +16,7 @@ func suggest(got string, candidates []string) string {
 	for _, c := range sorted {
 		cost := distance(low, strings.ToLower(c))
 		if cost > 0 && cost >= (min(len(got), len(c))+1)/2 {
-			cost = 3 // two errors in a word of three letters are another word
+			continue // two errors in a word of three letters are another word
 		}
 		if cost < bestCost {
 			best, bestCost = c, cost
@@ -25,13 +25,22 @@ func suggest(got string, candidates []string) string {
 	if best != "" {
 		return best
 	}
+	common := 2 // letters that the two have to share at least, less one
 	for _, c := range sorted {
-		l := strings.ToLower(c)
-		if len(low) >= 3 && len(l) >= 3 && (strings.HasPrefix(l, low) || strings.HasPrefix(low, l)) {
-			return c
+		n := commonPrefix(low, strings.ToLower(c))
+		if n > common && 4*n >= 3*min(len(low), len(c)) {
+			best, common = c, n
 		}
 	}
-	return ""
+	return best
+}
+
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // didYouMean returns the hint for a suggestion, or "".
