@@ -44,6 +44,7 @@ type listing struct {
 	pages  []page
 	tags   []string
 	count  int
+	linked bool // a page linked to the next one
 	asked  map[string]bool
 }
 
@@ -166,6 +167,7 @@ func (l *listing) after(here, final *url.URL, links []string) (*url.URL, error) 
 	if !ok {
 		return l.guess(here), nil
 	}
+	l.linked = true
 	ref, err := url.Parse(target)
 	if err != nil {
 		return nil, fmt.Errorf("the link to page %d cannot be read", len(l.pages)+1)
@@ -181,11 +183,12 @@ func (l *listing) after(here, final *url.URL, links []string) (*url.URL, error) 
 // guess returns the page after one that was exactly full and had no link. By
 // the spec that is the end, but some registries obey n and never link; of
 // these only the first tags would be seen. One more request settles it: where
-// it brings nothing that sorts behind, the list was complete.
+// it brings nothing that sorts behind, the list was complete. A registry that
+// has linked once is believed.
 func (l *listing) guess(here *url.URL) *url.URL {
 	n := len(l.pages)
 	p := l.pages[n-1]
-	if p.tags != pageSize {
+	if p.tags != pageSize || l.linked {
 		return nil
 	}
 	if n > 1 && p.last <= l.pages[n-2].last {
