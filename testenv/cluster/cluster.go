@@ -34,6 +34,7 @@ type Options struct {
 	Dir           string // state; kept after Stop. Empty: a temporary folder, removed by Stop
 	Nodes         int    // simulated nodes; 0 means 1
 	ResolveImages bool   // pods become ready only when a registry has their images
+	RegistryCA    string // file of certificates that the nodes trust in a registry, instead of the system's
 	APIOnly       bool   // no controllers, no scheduler, no nodes
 	Port          int    // 0: a free one, kept in Dir
 	Tokens        []Token
@@ -106,7 +107,11 @@ func (c *Cluster) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("not ready after %v", startLimit))
 	defer cancel()
 	first := process.NewFirstLine()
-	p, err := process.Start(process.Options{Path: c.program, Args: c.args(), Stdout: first})
+	var env []string
+	if c.options.RegistryCA != "" {
+		env = []string{"SSL_CERT_FILE=" + c.options.RegistryCA}
+	}
+	p, err := process.Start(process.Options{Path: c.program, Args: c.args(), Env: env, Stdout: first})
 	if err != nil {
 		return err
 	}

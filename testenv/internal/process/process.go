@@ -14,11 +14,13 @@ import (
 	"time"
 )
 
-// Options say what to run. Env is added to this process's own environment.
+// Options say what to run. Env is added to this process's own environment;
+// Files become the descriptors from 3 on.
 type Options struct {
 	Path   string
 	Args   []string
 	Env    []string
+	Files  []*os.File
 	Stdout io.Writer
 }
 
@@ -36,6 +38,7 @@ type Process struct {
 func Start(o Options) (*Process, error) {
 	p := &Process{cmd: exec.Command(o.Path, o.Args...), stderr: &tail{}, done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), o.Env...)
+	p.cmd.ExtraFiles = o.Files
 	p.cmd.Stdout = o.Stdout
 	p.cmd.Stderr = p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
