@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -175,11 +176,24 @@ func (t *treeFS) run() (resmap.ResMap, error) {
 	return rm, nil
 }
 
-// plain is a kustomize error without our wrapper around the tree.
+// What kustomize wraps around an error at every directory that it enters, and
+// around that of a file, which it then tries to enter too.
+var (
+	entered = regexp.MustCompile(`(?s)^.*?recursed accumulation of path '[^']*': (?:accumulating resources: )?`)
+	tried   = regexp.MustCompile(`(?s)^accumulation err='accumulating resources from '[^']*': (.*)': must build at directory: '([^']*)': file is not directory$`)
+)
+
+// plain is a kustomize error without the way that led to it: the file, then
+// what is wrong.
 func plain(err error) error {
-	s := shown(err.Error())
-	s = strings.TrimPrefix(s, "accumulating resources: ")
-	return errors.New(s)
+	s := strings.TrimPrefix(err.Error(), "accumulating resources: ")
+	for entered.MatchString(s) {
+		s = entered.ReplaceAllString(s, "")
+	}
+	if m := tried.FindStringSubmatch(s); m != nil {
+		s = m[2] + ": " + m[1]
+	}
+	return errors.New(shown(s))
 }
 
 // kustomizationOf returns the kustomization file of a directory, "" when it has none.

@@ -23,7 +23,7 @@ func tree(pairs ...string) fstest.MapFS {
 }
 
 func configMap(name, value string) string {
-	return "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: " + name + "\ndata:\n  key: " + value + "\n"
+	return "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: " + name + "\ndata:\n  key: \"" + value + "\"\n"
 }
 
 const deployment = `apiVersion: apps/v1
@@ -141,8 +141,8 @@ func TestBuildRefuses(t *testing.T) {
 		{"inline generator", "generators:\n- |\n  apiVersion: builtin\n  kind: ConfigMapGenerator\n  metadata: {name: x}\n  files: [/etc/passwd]\n", "generators[0]"},
 		{"missing file", "resources: [nothing.yaml]\n", "resources[0]: \"nothing.yaml\": no such file"},
 		{"unknown field", "resource: [a.yaml]\n", "prod/kustomization.yaml: invalid Kustomization"},
-		{"missing name", "resources: [noname.yaml]\n", "noname.yaml"},
-		{"missing kind", "resources: [nokind.yaml]\n", "nokind.yaml"},
+		{"missing name", "resources: [noname.yaml]\n", "build prod: prod/noname.yaml: missing metadata.name in object"},
+		{"missing kind", "resources: [../base]\n", "build prod: base/nokind.yaml: "},
 		{"duplicate", "resources: [a.yaml, b.yaml]\n", "b.yaml"},
 		{"sops", "resources: [secret.yaml]\n", "prod/secret.yaml: Secret/s is encrypted by SOPS"},
 		{"sops value", "secretGenerator: [{name: c, files: [value.txt]}]\n", "data.value.txt is encrypted by SOPS"},
@@ -153,7 +153,8 @@ func TestBuildRefuses(t *testing.T) {
 				"prod/fn.yaml", "apiVersion: v1\nkind: Fn\nmetadata:\n  name: x\n  annotations:\n    config.kubernetes.io/function: |\n      exec: {path: ./run.sh}\n",
 				"prod/builtin.yaml", "apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: x}\npath: https://example.com/p.yaml\n",
 				"prod/noname.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n",
-				"prod/nokind.yaml", "apiVersion: v1\nmetadata: {name: x}\n",
+				"base/kustomization.yaml", "resources: [nokind.yaml]\n",
+				"base/nokind.yaml", "apiVersion: v1\nmetadata: {name: x}\n",
 				"prod/secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: 'ENC[AES256_GCM,data:x]'}\nsops: {mac: x}\n",
 				"prod/value.txt", "ENC[AES256_GCM,data:x]",
 			)

@@ -1,0 +1,196 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/aymanbagabas/go-udiff"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"hoist/bump"
+)
+
+// Difference is what an apply would do to one object.
+type Difference struct {
+	Object bump.Object
+	File   string
+	Action bump.Action // Created, Configured, Deleted, or Skipped
+	Reason string      // for Skipped
+	Diff   string      // unified, of the object as YAML; values of Secrets are masked
+}
+
+// Diff tells what [Engine.Apply] would change, and changes nothing: it reads, and
+// asks the API server for dry runs (PATCH requests with dryRun=All, which store
+// nothing and which admission webhooks must treat as such). It writes no
+// inventory. Objects that would stay as they are do not appear.
+//
+// An object whose namespace or kind the same app would create first cannot be
+// tried; it appears as it was built.
+func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, error) {
+	set, err := Build(ctx, tree, a)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := e.locate(ctx, a, set)
+	if err != nil {
+		return nil, err
+	}
+	inv, err := e.inventory(ctx, a.Name)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		all  []Difference
+		errs []error
+	)
+	for _, t := range targets {
+		d, err := e.diff(ctx, t)
+		if err != nil {
+			errs = append(errs, err)
+		} else if d.Action != bump.Unchanged {
+			all = append(all, d)
+		}
+	}
+	if !a.Prune {
+		return all, errors.Join(errs...)
+	}
+	if len(targets) == 0 && len(inv.Objects) > 0 && !a.AllowEmpty {
+		return all, errors.Join(append(errs, refuseEmpty(len(inv.Objects)))...)
+	}
+	for _, en := range inv.without(targets) {
+		d, err := e.diffRemoved(ctx, a.Name, en)
+		if err != nil {
+			errs = append(errs, err)
+		} else if d.Action != "" {
+			all = append(all, d)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+func (e *Engine) diff(ctx context.Context, t *target) (Difference, error) {
+	d := Difference{Object: t.object, File: t.File, Action: bump.Configured}
+	at := e.at(t.resource, t.object.Namespace)
+	before, err := at.Get(ctx, t.object.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		before, d.Action = nil, bump.Created
+	} else if err != nil {
+		return d, fmt.Errorf("%s: read %s: %w", t.where(), t.object, err)
+	}
+	body, err := json.Marshal(t.Object)
+	if err != nil {
+		return d, err
+	}
+	force := true
+	after, err := at.Patch(ctx, t.object.Name, types.ApplyPatchType, body,
+		metav1.PatchOptions{FieldManager: e.manager, Force: &force, DryRun: []string{metav1.DryRunAll}})
+	switch {
+	case apierrors.IsNotFound(err) && before == nil:
+		after = t.Object // its namespace or kind is not there yet
+	case err != nil:
+		return d, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, err)
+	}
+	if before != nil && digestLive(before) == digestLive(after) {
+		d.Action = bump.Unchanged
+		return d, nil
+	}
+	d.Diff, err = unified(t.object, before, after)
+	return d, err
+}
+
+func (e *Engine) diffRemoved(ctx context.Context, app bump.Name, en Entry) (Difference, error) {
+	d := Difference{Object: en.Object}
+	r, err := e.kinds.resource(ctx, schema.FromAPIVersionAndKind(en.APIVersion, en.Kind))
+	if meta.IsNoMatchError(err) {
+		return d, nil
+	}
+	if err != nil {
+		return d, fmt.Errorf("read %s: %w", en, err)
+	}
+	live, err := e.at(r, en.Namespace).Get(ctx, en.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return d, nil
+	}
+	if err != nil {
+		return d, fmt.Errorf("read %s: %w", en, err)
+	}
+	if f, stays := spared(live, app, en); stays {
+		d.Action, d.Reason = f.action, f.reason
+		return d, nil
+	}
+	d.Action = bump.Deleted
+	d.Diff, err = unified(en.Object, live, nil)
+	return d, err
+}
+
+// unified compares two states of an object; nil is one that does not exist.
+func unified(name bump.Object, before, after *unstructured.Unstructured) (string, error) {
+	before, after = bare(before), bare(after)
+	mask(before, after)
+	var texts [2]string
+	for i, o := range []*unstructured.Unstructured{before, after} {
+		if o == nil {
+			continue
+		}
+		b, err := yaml.Marshal(o.Object)
+		if err != nil {
+			return "", err
+		}
+		texts[i] = string(b)
+	}
+	return udiff.Unified("live/"+name.String(), "git/"+name.String(), texts[0], texts[1]), nil
+}
+
+// bare is a copy without what the server counts and writes.
+func bare(o *unstructured.Unstructured) *unstructured.Unstructured {
+	if o == nil {
+		return nil
+	}
+	o = o.DeepCopy()
+	for _, f := range []string{"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"} {
+		unstructured.RemoveNestedField(o.Object, "metadata", f)
+	}
+	unstructured.RemoveNestedField(o.Object, "metadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration")
+	delete(o.Object, "status")
+	return o
+}
+
+// mask hides the values of Secrets and still shows which of them differ.
+func mask(before, after *unstructured.Unstructured) {
+	values := func(o *unstructured.Unstructured, field string) map[string]any {
+		if o == nil || o.GroupVersionKind().GroupKind() != (schema.GroupKind{Kind: "Secret"}) {
+			return nil
+		}
+		m, _ := o.Object[field].(map[string]any)
+		return m
+	}
+	for _, field := range []string{"data", "stringData"} {
+		old, now := values(before, field), values(after, field)
+		for k, v := range now {
+			was, ok := old[k]
+			switch {
+			case ok && was == v:
+				old[k], now[k] = "***", "***"
+			case ok:
+				old[k], now[k] = "*** (before)", "*** (after)"
+			default:
+				now[k] = "***"
+			}
+		}
+		for k := range old {
+			if s, ok := old[k].(string); !ok || !strings.HasPrefix(s, "***") {
+				old[k] = "***"
+			}
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"hoist/bump"
+)
+
+// workers is how many objects of a stage are written at once.
+const workers = 16
+
+// Options are what an [Engine] needs beside a cluster. The zero value works.
+type Options struct {
+	Log          *zap.Logger
+	FieldManager string           // "hoist" when empty
+	Namespace    string           // where inventories are kept; "hoist-system" when empty
+	Now          func() time.Time // time.Now when nil
+}
+
+// Engine keeps one cluster equal to directories of Git trees. It is safe for
+// concurrent use; two applies of one app wait for each other.
+//
+// What it remembers in memory only saves requests: a new engine comes to the
+// same result with one more read per object.
+type Engine struct {
+	log       *zap.Logger
+	manager   string
+	namespace string
+	now       func() time.Time
+	client    dynamic.Interface
+	kinds     *kinds
+
+	mu      sync.Mutex
+	cluster string // identity of the cluster, once asked for
+	apps    map[bump.Name]*past
+}
+
+// New returns an engine for the cluster that cfg reaches. It sends no request.
+func New(cfg *rest.Config, o Options) (*Engine, error) {
+	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, apps: map[bump.Name]*past{}}
+	if e.log == nil {
+		e.log = zap.NewNop()
+	}
+	if e.manager == "" {
+		e.manager = "hoist"
+	}
+	if e.namespace == "" {
+		e.namespace = "hoist-system"
+	}
+	if e.now == nil {
+		e.now = time.Now
+	}
+	cfg = rest.CopyConfig(cfg)
+	if cfg.WarningHandlerWithContext == nil && cfg.WarningHandler == nil {
+		cfg.WarningHandlerWithContext = warnings{e.log}
+	}
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	e.client = client
+	e.kinds, err = newKinds(cfg)
+	return e, err
+}
+
+// RESTConfig reads how to reach a cluster: from the kubeconfig file and context
+// when given, else as kubectl does, else from the pod that we run in. The
+// client's own rate limit is off: the API server has its own, and its
+// Retry-After is obeyed.
+func RESTConfig(kubeconfig, context string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: context}
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	cfg.QPS = -1
+	cfg.UserAgent = "hoist"
+	return cfg, nil
+}
+
+// warnings passes the API server's warnings on as debug lines: they repeat at every write.
+type warnings struct{ log *zap.Logger }
+
+func (w warnings) HandleWarningHeaderWithContext(_ context.Context, code int, _ string, text string) {
+	if code == 299 && text != "" {
+		w.log.Debug("warning of the api server", zap.String("text", text))
+	}
+}
+
+var namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+
+// identity returns what tells this cluster from all others.
+func (e *Engine) identity(ctx context.Context) (string, error) {
+	e.mu.Lock()
+	known := e.cluster
+	e.mu.Unlock()
+	if known != "" {
+		return known, nil
+	}
+	ns, err := e.client.Resource(namespaces).Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("read the cluster's identity from namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cluster = string(ns.GetUID())
+	return e.cluster, nil
+}
+
+// past is what the engine saw of one app's objects when it wrote them last.
+type past struct {
+	busy chan struct{} // holds the turn of the app
+
+	mu      sync.Mutex
+	objects map[key]seen
+}
+
+// seen is the state of one object after our last look at it.
+type seen struct {
+	built  string // digest of what was built
+	live   string // digestLive of what the server held
+	ours   string // digestOurs of the same
+	uid    string
+	health health
+}
+
+func (p *past) get(k key) (seen, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, ok := p.objects[k]
+	return s, ok
+}
+
+func (p *past) put(k key, s seen) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.objects[k] = s
+}
+
+func (p *past) forget(k key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.objects, k)
+}
+
+// past returns what is remembered of an app.
+func (e *Engine) past(name bump.Name) *past {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p := e.apps[name]
+	if p == nil {
+		p = &past{busy: make(chan struct{}, 1), objects: map[key]seen{}}
+		e.apps[name] = p
+	}
+	return p
+}
+
+// turn waits until no other apply of the app runs; done gives the turn back.
+func (p *past) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case p.busy <- struct{}{}:
+		return func() { <-p.busy }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}

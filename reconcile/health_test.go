@@ -1,0 +1,88 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"hoist/bump"
+)
+
+func webOf(tag string) string {
+	return strings.Replace(strings.Replace(deployment, ":1.0.0", ":"+tag, 1), "spec:\n", "spec:\n  progressDeadlineSeconds: 3\n", 1)
+}
+
+func (f *field) health(ctx context.Context, r bump.Result) bump.Result {
+	f.t.Helper()
+	r, err := f.eng.Health(ctx, f.app, r)
+	if err != nil {
+		f.t.Fatalf("Health: %v", err)
+	}
+	return r
+}
+
+func TestWaitUntilAvailable(t *testing.T) {
+	f := newField(t)
+	f.app.Wait = true
+	files := apps("a.yaml", configMap("a", "1"), "web.yaml", webOf("1.0.0"))
+	r := f.apply(files)
+	if r.Ready {
+		t.Error("Ready before the deployment is")
+	}
+	r = f.health(t.Context(), r)
+	if !r.Ready || r.Reason != "" {
+		t.Errorf("health = %v %q, want ready", r.Ready, r.Reason)
+	}
+	inv, err := f.eng.Inventory(t.Context(), f.app.Name)
+	if err != nil || !inv.Ready || inv.Reason != "" {
+		t.Errorf("inventory = %v %q (%v), want ready", inv.Ready, inv.Reason, err)
+	}
+}
+
+// A rollout that fails ends the wait long before the timeout, with the pod's
+// own words; the next good version recovers.
+func TestFailingRollout(t *testing.T) {
+	for tag, want := range map[string]string{"1.1.0-crash": "CrashLoopBackOff", "1.1.0-pullerr": "ImagePull"} {
+		f := newField(t)
+		f.app.Timeout = bump.Duration(time.Minute)
+		f.app.HealthChecks = []HealthCheck{{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}}
+		if r := f.health(t.Context(), f.apply(apps("web.yaml", webOf("1.0.0")))); !r.Ready {
+			t.Fatalf("%s: %s", tag, r.Reason)
+		}
+		began := time.Now()
+		r := f.health(t.Context(), f.apply(apps("web.yaml", webOf(tag))))
+		if r.Ready || !strings.Contains(r.Reason, "Deployment/"+f.ns+"/web: Failed") || !strings.Contains(r.Reason, want) {
+			t.Errorf("%s: health = %v %q, want the deployment and %s", tag, r.Ready, r.Reason, want)
+		}
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("%s: told after %v", tag, took)
+		}
+		inv, _ := f.eng.Inventory(t.Context(), f.app.Name)
+		if inv.Ready || inv.Reason != r.Reason {
+			t.Errorf("%s: inventory = %v %q", tag, inv.Ready, inv.Reason)
+		}
+		if r := f.health(t.Context(), f.apply(apps("web.yaml", webOf("1.1.1")))); !r.Ready {
+			t.Errorf("%s: after the next version: %s", tag, r.Reason)
+		}
+	}
+}
+
+// C19: a wait ends at the timeout, and at once when a new revision cancels it.
+func TestWaitEnds(t *testing.T) {
+	f := newField(t)
+	f.app.Timeout = bump.Duration(time.Second)
+	f.app.HealthChecks = []HealthCheck{{APIVersion: "apps/v1", Kind: "Deployment", Name: "nothing"}}
+	r := f.apply(apps("a.yaml", configMap("a", "1")))
+	if got := f.health(t.Context(), r); got.Ready || !strings.Contains(got.Reason, "not healthy after 1s: Deployment/"+f.ns+"/nothing: NotFound") {
+		t.Errorf("health = %v %q, want that it is not there after 1s", got.Ready, got.Reason)
+	}
+	f.app.Timeout = bump.Duration(time.Hour)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	newer := errors.New("a newer revision")
+	time.AfterFunc(50*time.Millisecond, func() { cancel(newer) })
+	if _, err := f.eng.Health(ctx, f.app, r); !errors.Is(err, newer) {
+		t.Errorf("error = %v, want %v", err, newer)
+	}
+}

@@ -1,0 +1,293 @@
+package reconcile
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"hoist/bump"
+)
+
+// Inventory is what the cluster records about an app: every object that we may
+// have created and that may still be there, and the revision it comes from.
+type Inventory struct {
+	App        bump.Name `json:"app"`
+	Cluster    string    `json:"cluster"` // UID of namespace kube-system
+	Repository string    `json:"repository"`
+	Path       string    `json:"path"`
+	Revision   string    `json:"revision,omitempty"`  // the last one that was applied whole, as [bump.Head] spells it
+	Attempted  string    `json:"attempted,omitempty"` // the last one that was begun
+	Applied    time.Time `json:"applied,omitzero"`    // when Revision was applied
+	Ready      bool      `json:"ready"`
+	Reason     string    `json:"reason,omitempty"` // why not Ready
+
+	Objects []Entry `json:"objects,omitempty"` // sorted by kind, namespace and name
+
+	// live is the ConfigMap as last read or written; nil when there is none.
+	live *unstructured.Unstructured
+}
+
+// Entry is one object of an inventory.
+type Entry struct {
+	bump.Object
+	UID string `json:"uid,omitempty"` // empty until the apply that created it was recorded
+	// Left says why the object is still there although it left the revision;
+	// empty for an object that belongs to it.
+	Left string `json:"left,omitempty"`
+}
+
+var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+
+// maxPlain is how many bytes of entries are stored as text. More are
+// compressed: an API object may hold about 1 MiB.
+const maxPlain = 256 << 10
+
+// dnsName is what may stand in an object's name between dots.
+var dnsName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+
+// inventoryName returns the ConfigMap's name of an app: hoist-NAME for names in
+// the default namespace, hoist-NAMESPACE.NAME for others. Namespaces hold no
+// dots, so no two apps share one. What cannot be spelt so is named by a digest.
+func inventoryName(n bump.Name) string {
+	plain := "hoist-" + n.Namespace + "." + n.Name
+	if n.Namespace == bump.DefaultNamespace && !strings.Contains(n.Name, ".") {
+		plain = "hoist-" + n.Name
+	}
+	if dnsName.MatchString(n.Name) && len(validation.IsDNS1123Label(n.Namespace)) == 0 && len(validation.IsDNS1123Subdomain(plain)) == 0 {
+		return plain
+	}
+	sum := sha256.Sum256([]byte(n.String()))
+	return "hoist--" + hex.EncodeToString(sum[:16]) // no name begins with a dash
+}
+
+// Inventory reads what is recorded about an app. One that was never applied has
+// an empty inventory.
+func (e *Engine) Inventory(ctx context.Context, name bump.Name) (Inventory, error) {
+	inv, err := e.inventory(ctx, name)
+	if err != nil {
+		return Inventory{}, err
+	}
+	return *inv, nil
+}
+
+func (e *Engine) inventory(ctx context.Context, name bump.Name) (*Inventory, error) {
+	at := e.namespace + "/" + inventoryName(name)
+	inv := &Inventory{App: name}
+	cm, err := e.client.Resource(configMaps).Namespace(e.namespace).Get(ctx, inventoryName(name), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return inv, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read inventory %s: %w", at, err)
+	}
+	if err := inv.decode(cm); err != nil {
+		return nil, fmt.Errorf("read inventory %s: %w", at, err)
+	}
+	if inv.App != name {
+		return nil, fmt.Errorf("inventory %s belongs to app %s", at, inv.App)
+	}
+	inv.live = cm
+	return inv, nil
+}
+
+func (inv *Inventory) decode(cm *unstructured.Unstructured) error {
+	state, ok, _ := unstructured.NestedString(cm.Object, "data", "state")
+	if !ok {
+		return errors.New("the config map has no state: it is not an inventory, or was damaged")
+	}
+	if err := json.Unmarshal([]byte(state), inv); err != nil {
+		return err
+	}
+	lines, _, _ := unstructured.NestedString(cm.Object, "data", "objects")
+	if packed, ok, _ := unstructured.NestedString(cm.Object, "binaryData", "objects.gz"); ok {
+		var err error
+		if lines, err = unpack(packed); err != nil {
+			return err
+		}
+	}
+	inv.Objects = nil
+	for line := range strings.Lines(lines) {
+		var entry Entry
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			return err
+		}
+		inv.Objects = append(inv.Objects, entry)
+	}
+	return nil
+}
+
+// encode returns the ConfigMap that stores the inventory.
+func (inv *Inventory) encode(namespace string) (*unstructured.Unstructured, error) {
+	slices.SortFunc(inv.Objects, func(a, b Entry) int {
+		return strings.Compare(a.String()+a.APIVersion, b.String()+b.APIVersion)
+	})
+	head := *inv
+	head.Objects = nil // one a line, in a key of their own
+	state, err := json.MarshalIndent(head, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines)
+	for _, entry := range inv.Objects {
+		if err := enc.Encode(entry); err != nil {
+			return nil, err
+		}
+	}
+	fields := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]any{"state": string(state)}}
+	if lines.Len() <= maxPlain {
+		fields["data"].(map[string]any)["objects"] = lines.String()
+	} else {
+		fields["binaryData"] = map[string]any{"objects.gz": pack(lines.Bytes())}
+	}
+	cm := &unstructured.Unstructured{Object: fields}
+	cm.SetName(inventoryName(inv.App))
+	cm.SetNamespace(namespace)
+	cm.SetLabels(map[string]string{"app.kubernetes.io/managed-by": "hoist"})
+	cm.SetAnnotations(map[string]string{
+		"hoist/app":      inv.App.String(),
+		"hoist/source":   inv.Repository + "//" + inv.Path,
+		"hoist/revision": inv.Revision,
+		"hoist/objects":  strconv.Itoa(len(inv.Objects)),
+		"hoist/ready":    strconv.FormatBool(inv.Ready),
+		"hoist/reason":   inv.Reason,
+	})
+	return cm, nil
+}
+
+// pack and unpack are gzip in base64, as binaryData wants it.
+func pack(b []byte) string {
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	_, _ = w.Write(b) // a buffer takes everything
+	_ = w.Close()
+	return base64.StdEncoding.EncodeToString(buf.Bytes())
+}
+
+func unpack(s string) (string, error) {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return "", err
+	}
+	r, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return "", err
+	}
+	out, err := io.ReadAll(io.LimitReader(r, 64<<20))
+	return string(out), err
+}
+
+// write stores the inventory where it differs from what is stored. It fails if
+// somebody else wrote it since it was read.
+func (e *Engine) write(ctx context.Context, inv *Inventory) error {
+	cm, err := inv.encode(e.namespace)
+	if err != nil {
+		return err
+	}
+	at := e.client.Resource(configMaps).Namespace(e.namespace)
+	if inv.live == nil {
+		inv.live, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
+		if apierrors.IsNotFound(err) { // the namespace
+			if err = e.createNamespace(ctx); err == nil {
+				inv.live, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
+			}
+		}
+	} else if !inv.stored(cm) {
+		cm.SetResourceVersion(inv.live.GetResourceVersion())
+		var live *unstructured.Unstructured
+		if live, err = at.Update(ctx, cm, metav1.UpdateOptions{FieldManager: e.manager}); err == nil {
+			inv.live = live
+		}
+	}
+	switch {
+	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("write inventory %s/%s: somebody else wrote it meanwhile, is another hoist at work? %w", e.namespace, cm.GetName(), err)
+	case err != nil:
+		return fmt.Errorf("write inventory %s/%s: %w", e.namespace, cm.GetName(), err)
+	}
+	return nil
+}
+
+// stored says whether the cluster already holds what cm says.
+func (inv *Inventory) stored(cm *unstructured.Unstructured) bool {
+	for _, field := range []string{"data", "binaryData"} {
+		if digest(cm.Object[field]) != digest(inv.live.Object[field]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Engine) createNamespace(ctx context.Context) error {
+	ns := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
+	ns.SetName(e.namespace)
+	_, err := e.client.Resource(namespaces).Create(ctx, ns, metav1.CreateOptions{FieldManager: e.manager})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+// index returns the position of every object in the inventory.
+func (inv *Inventory) index() map[key]int {
+	at := make(map[key]int, len(inv.Objects))
+	for i, entry := range inv.Objects {
+		at[keyOf(entry.Object)] = i
+	}
+	return at
+}
+
+// add makes the inventory a superset of what is about to be applied.
+func (inv *Inventory) add(targets []*target) {
+	at := inv.index()
+	for _, t := range targets {
+		if i, ok := at[t.key]; ok {
+			inv.Objects[i].Object = t.object // the API version may have changed
+			inv.Objects[i].Left = ""
+			continue
+		}
+		inv.Objects = append(inv.Objects, Entry{Object: t.object})
+	}
+}
+
+// know records the UIDs that objects turned out to have.
+func (inv *Inventory) know(uids map[key]string) {
+	for i := range inv.Objects {
+		if uid, ok := uids[keyOf(inv.Objects[i].Object)]; ok {
+			inv.Objects[i].UID = uid
+		}
+	}
+}
+
+// without returns the entries that are not among the targets.
+func (inv *Inventory) without(targets []*target) []Entry {
+	wanted := make(map[key]bool, len(targets))
+	for _, t := range targets {
+		wanted[t.key] = true
+	}
+	var left []Entry
+	for _, entry := range inv.Objects {
+		if !wanted[keyOf(entry.Object)] {
+			left = append(left, entry)
+		}
+	}
+	return left
+}
