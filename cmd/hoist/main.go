@@ -73,6 +73,10 @@ func newRoot() *cobra.Command {
 		Version:       version,
 	}
 	root.SetVersionTemplate("hoist {{.Version}}\n")
-	root.AddCommand(newVersion())
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) }
+	root.AddCommand(
+		newRun(), newOnce(), newPlan(), newExplain(), newSelect(listTags), newSet(),
+		newStatus(), newDiff(), newConfig(), newDemo(), newVersion(),
+	)
 	return root
 }

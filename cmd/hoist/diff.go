@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"hoist/bump"
+	"hoist/daemon"
+)
+
+func newDiff() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "diff",
+		Short: "Compare the repositories with the cluster",
+		Long: `diff builds every app at the newest commit and asks the API server, by dry run,
+what an apply would change. Nothing is changed. It exits as kubectl diff does:
+0 no difference, 1 differences, 2 and more errors.`,
+		Args: cobra.NoArgs,
+	}
+	s := newSettings(cmd, "warn")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		h, err := s.open(cmd)
+		if err != nil {
+			return &exitError{code: 2, err: err}
+		}
+		defer h.Close()
+		heads, err := h.Heads(cmd.Context())
+		failed := []error{err}
+		differs := 0
+		for _, d := range h.Diff(cmd.Context(), heads) {
+			failed = append(failed, d.Err)
+			differs += printDifference(cmd.OutOrStdout(), d)
+		}
+		if err := errors.Join(failed...); err != nil {
+			return &exitError{code: 2, err: err}
+		}
+		if differs > 0 {
+			return &exitError{code: 1}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func printDifference(w io.Writer, d daemon.Difference) int {
+	n := 0
+	for _, o := range d.Differences {
+		if o.Action == bump.Unchanged {
+			continue
+		}
+		n++
+		fmt.Fprintf(w, "%s: %s %s\n%s", d.App.Name, o.Object, o.Action, o.Diff)
+	}
+	return n
+}

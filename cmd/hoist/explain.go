@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hoist/config"
+	"hoist/daemon"
+	"hoist/policy"
+)
+
+// maxLosers is how many losing tags the table of explain shows.
+const maxLosers = 20
+
+// explanation is one policy's answer in `hoist explain -o json`.
+type explanation struct {
+	Policy string        `json:"policy"`
+	Image  string        `json:"image"`
+	Report policy.Report `json:"report"`
+}
+
+func newExplain() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain IMAGE|POLICY",
+		Short: "Tell which tag a policy selects and why the others lost",
+		Args:  cobra.ExactArgs(1),
+	}
+	s := newSettings(cmd, "warn")
+	format := cmd.Flags().StringP("output", "o", "table", "table, json or yaml")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
+			return err
+		}
+		h, err := s.open(cmd)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		policies := asked(h.Config, args[0])
+		if len(policies) == 0 {
+			return fmt.Errorf("no policy or image is called %q; there are %s", args[0], known(h.Config))
+		}
+		all, err := explainAll(cmd, h, policies)
+		if err != nil {
+			return err
+		}
+		if *format != "table" {
+			return writeAs(cmd.OutOrStdout(), *format, all)
+		}
+		for _, e := range all {
+			if err := printExplanation(cmd, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// asked returns the policies that word means: by name, namespace:name, or the image they choose from.
+func asked(cfg *config.Config, word string) []config.Policy {
+	images := make(map[string]string)
+	for _, i := range cfg.Images {
+		images[i.Name.String()] = i.Image
+	}
+	var found []config.Policy
+	for _, p := range cfg.Policies {
+		if p.Name.Name == word || p.Name.String() == word || images[p.Image.String()] == word {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+func known(cfg *config.Config) string {
+	var names []string
+	for _, p := range cfg.Policies {
+		names = append(names, p.Name.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+func explainAll(cmd *cobra.Command, h *daemon.House, policies []config.Policy) ([]explanation, error) {
+	var all []explanation
+	for _, p := range policies {
+		tags, err := h.Tags(cmd.Context(), p.Image)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, explanation{Policy: p.Name.String(), Image: tags.Image, Report: p.Policy.Explain(tags)})
+	}
+	return all, nil
+}
+
+func printExplanation(cmd *cobra.Command, e explanation) error {
+	out, r := cmd.OutOrStdout(), e.Report
+	fmt.Fprintf(out, "policy %s on %s\n", e.Policy, e.Image)
+	fmt.Fprintf(out, "%d tags listed, %d after exclusions, %d after the filter, %d in the order, %d allowed\n",
+		r.Listed, r.AfterExclusion, r.AfterFilter, r.Parsed, r.InRange)
+	if r.Selected != "" {
+		fmt.Fprintf(out, "selected: %s\n", r.Selected)
+	} else {
+		fmt.Fprintf(out, "nothing selected: %s\n", r.Error)
+	}
+	if len(r.Losers) == 0 {
+		return nil
+	}
+	rows := [][]string{{"TAG", "WHY NOT"}}
+	for _, l := range r.Losers[:min(maxLosers, len(r.Losers))] {
+		rows = append(rows, []string{l.Tag, l.Reason})
+	}
+	if err := table(out, rows); err != nil {
+		return err
+	}
+	if more := len(r.Losers) - maxLosers; more > 0 {
+		fmt.Fprintf(out, "and %d more; -o json lists all\n", more)
+	}
+	return nil
+}

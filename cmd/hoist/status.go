@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hoist/bump"
+	"hoist/daemon"
+)
+
+func newStatus() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show where the repositories and the apps of the cluster stand",
+		Long: `status reads the heads of the repositories and the inventories in the cluster,
+so it works without the daemon. It changes nothing.`,
+		Args: cobra.NoArgs,
+	}
+	s := newSettings(cmd, "warn")
+	format := cmd.Flags().StringP("output", "o", "table", "table, json or yaml")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
+			return err
+		}
+		h, err := s.open(cmd)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		heads, err := h.Heads(cmd.Context())
+		apps, appErr := h.Recorded(cmd.Context())
+		out := standing(h, heads, apps)
+		if *format == "table" {
+			err = errors.Join(err, appErr, printStanding(cmd, out))
+		} else {
+			err = errors.Join(err, appErr, writeAs(cmd.OutOrStdout(), *format, out))
+		}
+		return err
+	}
+	return cmd
+}
+
+// standingOutput is `hoist status -o json`.
+type standingOutput struct {
+	Version      int                  `json:"version"`
+	Repositories []standingRepository `json:"repositories"`
+	Apps         []standingApp        `json:"apps"`
+}
+
+type standingRepository struct {
+	Name string `json:"name"`
+	Head string `json:"head,omitempty"` // empty where the repository could not be read
+}
+
+type standingApp struct {
+	Name    string    `json:"name"`
+	Applied string    `json:"applied,omitempty"` // revision in the cluster
+	Behind  bool      `json:"behind"`            // the repository has another head
+	Objects int       `json:"objects"`
+	Time    time.Time `json:"time,omitzero"`
+	Ready   bool      `json:"ready"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+func standing(h *daemon.House, heads map[bump.Name]bump.Head, apps []daemon.Recorded) standingOutput {
+	out := standingOutput{Version: 1, Repositories: []standingRepository{}, Apps: []standingApp{}}
+	for _, r := range h.Config.Repositories {
+		row := standingRepository{Name: r.Name.String()}
+		if head, ok := heads[r.Name]; ok {
+			row.Head = head.String()
+		}
+		out.Repositories = append(out.Repositories, row)
+	}
+	for _, a := range apps {
+		i := a.Inventory
+		row := standingApp{Name: a.App.Name.String(), Applied: i.Revision, Objects: len(i.Objects), Time: i.Applied, Ready: i.Ready, Reason: i.Reason}
+		head, ok := heads[a.App.RepositoryName]
+		row.Behind = ok && head.String() != i.Revision
+		if i.Revision == "" {
+			row.Reason = "not applied yet"
+		}
+		out.Apps = append(out.Apps, row)
+	}
+	return out
+}
+
+func printStanding(cmd *cobra.Command, s standingOutput) error {
+	w := cmd.OutOrStdout()
+	rows := [][]string{{"REPOSITORY", "HEAD"}}
+	for _, r := range s.Repositories {
+		rows = append(rows, []string{r.Name, r.Head})
+	}
+	if err := table(w, rows); err != nil || len(s.Apps) == 0 {
+		return err
+	}
+	rows = [][]string{{"APP", "READY", "APPLIED", "WHY"}}
+	for _, a := range s.Apps {
+		ready, why := "no", a.Reason
+		if a.Ready {
+			ready = "yes"
+		}
+		if a.Behind && a.Applied != "" && why == "" {
+			why = "the repository is ahead"
+		}
+		rows = append(rows, []string{a.Name, ready, a.Applied, why})
+	}
+	return table(w, rows)
+}

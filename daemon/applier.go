@@ -1,0 +1,224 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hoist/bump"
+	"hoist/config"
+	"hoist/reconcile"
+)
+
+const defaultApplyInterval = 10 * time.Minute
+
+// revision is a commit with its files.
+type revision struct {
+	head bump.Head
+	tree fs.FS
+}
+
+// engine is the cluster as an applier sees it.
+type engine interface {
+	Apply(context.Context, reconcile.App, fs.FS, bump.Head) (bump.Result, error)
+	Health(context.Context, reconcile.App, bump.Result) (bump.Result, error)
+}
+
+// applier is the one goroutine that brings an app to the cluster. A newer
+// revision ends the wait for the health of an older one.
+type applier struct {
+	app    config.App
+	engine func() (engine, error)
+	house  *House
+	slots  chan struct{} // how many applies may run at once, over all apps
+	wakes  chan struct{}
+	needs  []*applier // the apps that this one waits for
+	feeds  []*applier // the apps that wait for this one
+	log    *zap.Logger
+
+	mu      sync.Mutex
+	want    *revision
+	ready   bump.Head // the head at which the app was last ready
+	endWait context.CancelFunc
+}
+
+// offer hands a revision over. The one that is already wanted changes nothing.
+func (a *applier) offer(r revision) {
+	a.mu.Lock()
+	if a.want != nil && a.want.head == r.head {
+		a.mu.Unlock()
+		return
+	}
+	a.want = &r
+	if a.endWait != nil {
+		a.endWait()
+	}
+	a.mu.Unlock()
+	a.wake()
+}
+
+func (a *applier) wake() {
+	select {
+	case a.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// run applies at every wake and interval until ctx ends.
+func (a *applier) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var applied bump.Head
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wakes:
+		case <-timer.C:
+		}
+		r := a.wanted()
+		if r == nil {
+			continue
+		}
+		if reason := a.blocked(r.head); reason != "" {
+			a.house.status.applied(bump.Result{App: a.app.Name, Head: r.head, Reason: reason}, nil)
+			timer.Reset(a.next(nil))
+			continue
+		}
+		_, err := a.apply(ctx, *r, applied)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			applied = r.head
+		}
+		timer.Reset(a.next(err))
+	}
+}
+
+func (a *applier) wanted() *revision {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.want
+}
+
+// next is when the app is looked at again: drift is put right on the interval.
+func (a *applier) next(err error) time.Duration {
+	d := a.app.Interval.Or(defaultApplyInterval)
+	if err != nil {
+		d = a.app.RetryInterval.Or(min(d, time.Minute))
+	}
+	return d + rand.N(d/10+1)
+}
+
+// blocked returns what the app waits for: a dependency on the same repository
+// has to be ready at the same revision, another one at any.
+func (a *applier) blocked(head bump.Head) string {
+	for _, n := range a.needs {
+		n.mu.Lock()
+		ready := n.ready
+		n.mu.Unlock()
+		if ready.Hash == "" || (ready.Repository == head.Repository && ready != head) {
+			return fmt.Sprintf("waits for %s", n.app.Name.Name)
+		}
+	}
+	return ""
+}
+
+// apply applies one revision and waits for its health.
+func (a *applier) apply(ctx context.Context, r revision, before bump.Head) (result bump.Result, err error) {
+	defer func() { a.report(result, err, before) }()
+	defer recovered("apply "+a.app.Name.Name, a.house.metrics.panics, &err)
+	result = bump.Result{App: a.app.Name, Head: r.head}
+	e, err := a.engine()
+	if err != nil {
+		return result, fmt.Errorf("apply %s: %w", a.app.Name.Name, err)
+	}
+	if result, err = a.inSlot(ctx, e, r); err != nil {
+		return result, err
+	}
+	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Result: &result})
+	waited, err := a.health(ctx, e, r, result)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return result, nil // a newer revision is here
+	}
+	return waited, err
+}
+
+// inSlot applies when one of the slots is free.
+func (a *applier) inSlot(ctx context.Context, e engine, r revision) (bump.Result, error) {
+	select {
+	case a.slots <- struct{}{}:
+		defer func() { <-a.slots }()
+	case <-ctx.Done():
+		return bump.Result{App: a.app.Name, Head: r.head}, ctx.Err()
+	}
+	return e.Apply(ctx, a.app.App, r.tree, r.head)
+}
+
+// health waits until the app is healthy, a newer revision is wanted or its time is over.
+func (a *applier) health(ctx context.Context, e engine, r revision, result bump.Result) (bump.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mu.Lock()
+	if a.want.head != r.head {
+		a.mu.Unlock()
+		return result, context.Canceled
+	}
+	a.endWait = cancel
+	a.mu.Unlock()
+	result, err := e.Health(ctx, a.app.App, result)
+	a.mu.Lock()
+	a.endWait = nil
+	if err == nil && result.Ready {
+		a.ready = r.head
+	}
+	a.mu.Unlock()
+	return result, err
+}
+
+// report logs and shows what came of an apply, and wakes who waits for the app.
+func (a *applier) report(result bump.Result, err error, before bump.Head) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	a.house.status.applied(result, err)
+	log := a.log.With(zap.String("commit", bump.Short(result.Head.Hash)))
+	if err != nil {
+		a.house.metrics.applies.WithLabelValues(a.app.Name.Name, "failed").Inc()
+		log.Warn("apply failed", zap.Error(err))
+		return
+	}
+	a.house.metrics.applies.WithLabelValues(a.app.Name.Name, "applied").Inc()
+	a.logObjects(log, result, before)
+	if !result.Ready {
+		log.Warn("not ready", zap.String("reason", result.Reason))
+		return
+	}
+	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Result: &result})
+	for _, f := range a.feeds {
+		f.wake()
+	}
+}
+
+// logObjects writes one line for a new revision, and one for every object that
+// was put right although the revision did not change.
+func (a *applier) logObjects(log *zap.Logger, result bump.Result, before bump.Head) {
+	n := result.Counts()
+	if result.Head != before {
+		log.Info("revision applied", zap.Int("created", n[bump.Created]), zap.Int("configured", n[bump.Configured]),
+			zap.Int("unchanged", n[bump.Unchanged]), zap.Int("deleted", n[bump.Deleted]), zap.Bool("ready", result.Ready))
+		return
+	}
+	for _, o := range result.Objects {
+		if o.Action == bump.Created || o.Action == bump.Configured {
+			log.Info("drift corrected", zap.String("object", o.Object.String()), zap.String("action", string(o.Action)))
+		}
+	}
+}

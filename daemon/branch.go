@@ -1,0 +1,128 @@
+package daemon
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hoist/bump"
+)
+
+const (
+	defaultPoll = time.Minute
+	// A pass that fails is tried again after firstRetry, then twice that, and so
+	// on up to the polling interval or maxRetry, whichever is longer.
+	firstRetry = 2 * time.Second
+	maxRetry   = 5 * time.Minute
+)
+
+// branch is the one goroutine that passes over a repository. Whoever has news
+// wakes it; what it finds it hands to the apps of the repository.
+type branch struct {
+	*walker
+	house *House
+	push  pushFunc
+	apps  []*applier
+	wakes chan struct{}
+	log   *zap.Logger
+}
+
+// wake asks for a pass. Any number of wakes before the pass begins make one.
+func (b *branch) wake() {
+	select {
+	case b.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// run passes at once, then at every wake and interval, until ctx ends.
+func (b *branch) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	failures := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.wakes:
+		case <-timer.C:
+		}
+		pass, err := b.guarded(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		b.report(pass, err)
+		if err == nil {
+			failures = 0
+		} else {
+			failures++
+		}
+		timer.Reset(b.next(failures))
+	}
+}
+
+// guarded is a pass whose panic ends that pass only.
+func (b *branch) guarded(ctx context.Context) (pass Pass, err error) {
+	defer recovered("pass over "+b.repository.Name.Name, b.house.metrics.panics, &err)
+	started := b.house.opt.Now()
+	pass, err = b.pass(ctx, b.house.board.current, b.push)
+	b.house.metrics.passSeconds.Observe(b.house.opt.Now().Sub(started).Seconds())
+	return pass, err
+}
+
+// next is how long to wait before the next look at the remote, with a tenth of jitter.
+func (b *branch) next(failures int) time.Duration {
+	d := b.repository.Interval.Or(defaultPoll)
+	if failures > 0 {
+		retry := firstRetry << min(failures-1, 10)
+		d = min(retry, max(d, maxRetry))
+	}
+	return d + rand.N(d/10+1)
+}
+
+// report tells what came of a pass and hands its head to the apps. Also a pass
+// whose push was refused has seen a head.
+func (b *branch) report(pass Pass, err error) {
+	b.house.status.passed(b.repository.Name, pass, err)
+	b.log.Debug("pass", zap.String("commit", bump.Short(pass.Newest().Hash)), zap.Int("commits", len(pass.Commits)))
+	if err != nil {
+		b.log.Warn("pass stopped", zap.Error(err))
+	}
+	for _, w := range pass.Warnings {
+		b.log.Warn("message template", zap.String("reason", w))
+	}
+	for _, c := range pass.Commits {
+		b.pushed(c)
+	}
+	b.hand(pass)
+}
+
+func (b *branch) pushed(c bump.Commit) {
+	for _, change := range c.Changes {
+		for _, v := range change.Verdicts {
+			b.house.metrics.bumps.Inc()
+			b.log.Info("image bumped",
+				zap.String("image", v.Selection.Image()), zap.String("policy", v.Site.Policy.String()),
+				zap.String("from", v.Site.Value), zap.String("to", v.New),
+				zap.String("file", v.Site.File), zap.Int("line", v.Site.Line), zap.String("commit", bump.Short(c.Head.Hash)))
+		}
+	}
+	b.house.opt.Observe(Event{Time: b.house.opt.Now(), Commit: &c})
+}
+
+func (b *branch) hand(pass Pass) {
+	head := pass.Newest()
+	if head.Hash == "" || len(b.apps) == 0 {
+		return
+	}
+	tree, err := b.mirror.Tree(head)
+	if err != nil {
+		b.log.Warn("read revision", zap.Error(err))
+		return
+	}
+	for _, a := range b.apps {
+		a.offer(revision{head, tree})
+	}
+}

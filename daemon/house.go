@@ -1,0 +1,434 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"hoist/bump"
+	"hoist/config"
+	"hoist/gitpush"
+	"hoist/plan"
+	"hoist/reconcile"
+	"hoist/scanner"
+	"hoist/setter"
+)
+
+// maxScans is how many scans one sweep of [House.Scan] has under way; the
+// scanner's own budget per registry is below that.
+const maxScans = 32
+
+// Options says where a house stands in the world. Log is required.
+type Options struct {
+	DataDir    string // for caches; every one may be deleted
+	Kubeconfig string // path; "" means the cluster we run in, or kubectl's default
+	Context    string // of the kubeconfig; "" means its current one
+	Namespace  string // of the inventories; "" means "hoist"
+	Log        *zap.Logger
+	Now        func() time.Time // nil means time.Now
+	Observe    func(Event)      // called from several goroutines, must not block; nil means nobody watches
+	Scanner    *scanner.Scanner // nil means a new one
+	Metrics    *Metrics         // nil means new ones
+}
+
+// defaultSystemNamespace holds inventories and the Lease where nothing else is said.
+const defaultSystemNamespace = "hoist"
+
+// House is a configuration with its rooms opened: what every verb works with.
+// Opening one touches neither network nor cluster; both are asked at first use.
+type House struct {
+	Config *config.Config
+
+	opt     Options
+	log     *zap.Logger
+	scanner *scanner.Scanner
+	board   *board
+	orders  map[bump.Name]plan.Order
+	sites   *setter.Cache
+	secrets secretStore
+	status  *statusBoard
+	metrics *Metrics
+
+	restOnce sync.Once
+	rest     *rest.Config
+	restErr  error
+
+	mu      sync.Mutex
+	mirrors map[bump.Name]*gitpush.Mirror
+	engine  *reconcile.Engine
+}
+
+// Open opens the rooms of a checked configuration.
+func Open(cfg *config.Config, o Options) *House {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Observe == nil {
+		o.Observe = func(Event) {}
+	}
+	if o.Scanner == nil {
+		o.Scanner = scanner.New(scanner.Options{Log: o.Log.Named("scanner")})
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics()
+	}
+	h := &House{
+		Config:  cfg,
+		opt:     o,
+		log:     o.Log,
+		scanner: o.Scanner,
+		board:   newBoard(cfg.Policies),
+		orders:  make(map[bump.Name]plan.Order),
+		sites:   setter.NewCache(),
+		status:  newStatusBoard(cfg, o.Metrics),
+		metrics: o.Metrics,
+		mirrors: make(map[bump.Name]*gitpush.Mirror),
+	}
+	for _, p := range cfg.Policies {
+		h.orders[p.Name] = p.Policy
+	}
+	h.secrets.client = func() (kubernetes.Interface, error) {
+		rc, err := h.cluster()
+		if err != nil {
+			return nil, err
+		}
+		return kubernetes.NewForConfig(rc)
+	}
+	return h
+}
+
+// Close gives the mirrors back. Nothing of the house may be used any more.
+func (h *House) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var failed []error
+	for name, m := range h.mirrors {
+		failed = append(failed, m.Close())
+		delete(h.mirrors, name)
+	}
+	return errors.Join(failed...)
+}
+
+// cluster returns how to reach the cluster, found once.
+func (h *House) cluster() (*rest.Config, error) {
+	h.restOnce.Do(func() { h.rest, h.restErr = reconcile.RESTConfig(h.opt.Kubeconfig, h.opt.Context) })
+	return h.rest, h.restErr
+}
+
+// Engine returns the reconciler of the cluster.
+func (h *House) Engine() (*reconcile.Engine, error) {
+	rc, err := h.cluster()
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.engine == nil {
+		h.engine, err = reconcile.New(rc, reconcile.Options{Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now})
+	}
+	return h.engine, err
+}
+
+// Mirror returns the mirror of a repository, opened once.
+func (h *House) Mirror(r gitpush.Repository) (*gitpush.Mirror, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m, ok := h.mirrors[r.Name]; ok {
+		return m, nil
+	}
+	m, err := gitpush.Open(filepath.Join(h.opt.DataDir, "git"), r, h.secrets.source(r.Name, r.SecretRef, r.SecretDir), h.log.Named("gitpush"))
+	if err == nil {
+		h.mirrors[r.Name] = m
+	}
+	return m, err
+}
+
+// Source returns an image of the configuration with the readers of its secrets.
+func (h *House) Source(i scanner.Image) scanner.Source {
+	return scanner.Source{
+		Image:  i,
+		Secret: h.secrets.source(i.Name, i.SecretRef, i.SecretDir),
+		Certs:  h.secrets.source(i.Name, i.CertSecretRef, i.CertSecretDir),
+	}
+}
+
+// Scan reads every image's tags once. Images that could not be read are in the
+// error, joined; the others are on the board.
+func (h *House) Scan(ctx context.Context, trigger string) error {
+	var g errgroup.Group
+	g.SetLimit(maxScans)
+	failed := make([]error, len(h.Config.Images))
+	for i, image := range h.Config.Images {
+		if image.Suspend {
+			continue
+		}
+		g.Go(func() error {
+			tags, err := h.scanner.Scan(ctx, h.Source(image), trigger)
+			failed[i] = err
+			h.scanned(image.Name, tags, time.Time{}, err)
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return nil: failures are collected for each image
+	return errors.Join(failed...)
+}
+
+// scanned takes the outcome of a scan in and tells whether a selection changed.
+func (h *House) scanned(image bump.Name, tags bump.Tags, next time.Time, err error) bool {
+	h.status.scanned(image, tags, next, err)
+	if err != nil {
+		return false
+	}
+	changed := h.board.update(image, tags)
+	for _, s := range changed {
+		h.status.selected(s)
+		h.opt.Observe(Event{Time: h.opt.Now(), Selection: &s})
+	}
+	return len(changed) > 0
+}
+
+// walker returns the walker of a repository.
+func (h *House) walker(r gitpush.Repository) (*walker, *gitpush.Mirror, error) {
+	m, err := h.Mirror(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &walker{repository: r, orders: h.orders, mirror: m, sites: h.sites, now: h.opt.Now}
+	for _, u := range h.Config.Updates {
+		if u.Repository == r.Name && !u.Suspend {
+			w.updates = append(w.updates, u)
+		}
+	}
+	return w, m, nil
+}
+
+// Planned is the proposal for one repository, or what stopped it.
+type Planned struct {
+	Repository bump.Name
+	Proposal   Proposal
+	Err        error
+}
+
+// Plan proposes for every repository that has an update. It writes nothing but
+// the mirror, which is a cache. Scan comes first.
+func (h *House) Plan(ctx context.Context) []Planned {
+	var all []Planned
+	for _, r := range h.Config.Repositories {
+		w, _, err := h.walker(r)
+		if err == nil && len(w.updates) == 0 {
+			continue
+		}
+		p := Planned{Repository: r.Name, Err: err}
+		if err == nil {
+			p.Proposal, p.Err = w.propose(ctx, h.board.current())
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// PassOf is a pass over one repository, or what stopped it.
+type PassOf struct {
+	Repository bump.Name
+	Pass       Pass
+	Err        error
+}
+
+// Push walks every repository once: proposes, commits and pushes. Scan comes first.
+func (h *House) Push(ctx context.Context) []PassOf {
+	var all []PassOf
+	for _, r := range h.Config.Repositories {
+		p := PassOf{Repository: r.Name}
+		w, m, err := h.walker(r)
+		if err == nil {
+			p.Pass, err = w.pass(ctx, h.board.current, m.Push)
+		}
+		p.Err = err
+		all = append(all, p)
+	}
+	return all
+}
+
+// AppOf is the outcome of one app, or what stopped it.
+type AppOf struct {
+	App    bump.Name
+	Result bump.Result
+	Err    error
+}
+
+// Apply applies every app at the given heads and waits for the health that it
+// asks for, an app after those it depends on. A failing app stops its
+// dependents and nobody else.
+func (h *House) Apply(ctx context.Context, heads map[bump.Name]bump.Head) []AppOf {
+	var all []AppOf
+	ready := make(map[bump.Name]bool)
+	for _, app := range inOrder(h.Config.Apply) {
+		if app.Suspend {
+			continue
+		}
+		result, err := h.applyOnce(ctx, app, heads, ready)
+		ready[app.Name] = err == nil && result.Ready
+		all = append(all, AppOf{App: app.Name, Result: result, Err: err})
+	}
+	return all
+}
+
+func (h *House) applyOnce(ctx context.Context, app config.App, heads map[bump.Name]bump.Head, ready map[bump.Name]bool) (bump.Result, error) {
+	for _, dep := range dependencies(app) {
+		if !ready[dep] {
+			return bump.Result{App: app.Name}, fmt.Errorf("apply %s: waits for %s, which is not ready", app.Name.Name, dep.Name)
+		}
+	}
+	revision, err := h.revision(app, heads)
+	if err != nil {
+		return bump.Result{App: app.Name}, fmt.Errorf("apply %s: %w", app.Name.Name, err)
+	}
+	engine, err := h.Engine()
+	if err != nil {
+		return bump.Result{App: app.Name}, fmt.Errorf("apply %s: %w", app.Name.Name, err)
+	}
+	result, err := engine.Apply(ctx, app.App, revision.tree, revision.head)
+	if err != nil {
+		return result, err
+	}
+	return engine.Health(ctx, app.App, result)
+}
+
+// revision opens the tree that an app is to be applied from.
+func (h *House) revision(app config.App, heads map[bump.Name]bump.Head) (revision, error) {
+	head, ok := heads[app.RepositoryName]
+	if !ok {
+		return revision{}, fmt.Errorf("repository %s could not be read", app.RepositoryName.Name)
+	}
+	h.mu.Lock()
+	m := h.mirrors[app.RepositoryName]
+	h.mu.Unlock()
+	tree, err := m.Tree(head)
+	return revision{head, tree}, err
+}
+
+// Heads fetches every repository and returns the heads of those that answered.
+func (h *House) Heads(ctx context.Context) (map[bump.Name]bump.Head, error) {
+	heads := make(map[bump.Name]bump.Head)
+	var failed []error
+	for _, r := range h.Config.Repositories {
+		m, err := h.Mirror(r)
+		if err == nil {
+			heads[r.Name], err = m.Fetch(ctx)
+		}
+		if err != nil {
+			delete(heads, r.Name)
+			failed = append(failed, err)
+		}
+	}
+	return heads, errors.Join(failed...)
+}
+
+// Difference is what an apply of an app would change.
+type Difference struct {
+	App         bump.Name
+	Head        bump.Head
+	Differences []reconcile.Difference
+	Err         error
+}
+
+// Diff compares every app's newest revision with the cluster. Only dry runs
+// reach the API server.
+func (h *House) Diff(ctx context.Context, heads map[bump.Name]bump.Head) []Difference {
+	var all []Difference
+	for _, app := range inOrder(h.Config.Apply) {
+		d := Difference{App: app.Name, Head: heads[app.RepositoryName]}
+		engine, err := h.Engine()
+		if err == nil {
+			var r revision
+			if r, err = h.revision(app, heads); err == nil {
+				d.Differences, err = engine.Diff(ctx, app.App, r.tree)
+			}
+		}
+		d.Err = err
+		all = append(all, d)
+	}
+	return all
+}
+
+// dependencies returns the apps that app waits for.
+func dependencies(app config.App) []bump.Name {
+	var names []bump.Name
+	for _, d := range app.DependsOn {
+		names = append(names, bump.Name{Namespace: cmp.Or(d.Namespace, app.Name.Namespace), Name: d.Name})
+	}
+	return names
+}
+
+// inOrder returns apps so that each stands behind those it depends on; the
+// configuration has been checked for cycles.
+func inOrder(apps []config.App) []config.App {
+	byName := make(map[bump.Name]config.App, len(apps))
+	for _, a := range apps {
+		byName[a.Name] = a
+	}
+	var ordered []config.App
+	done := make(map[bump.Name]bool)
+	var visit func(a config.App)
+	visit = func(a config.App) {
+		if done[a.Name] {
+			return
+		}
+		done[a.Name] = true
+		for _, d := range dependencies(a) {
+			visit(byName[d])
+		}
+		ordered = append(ordered, a)
+	}
+	for _, a := range apps {
+		visit(a)
+	}
+	return ordered
+}
+
+// Tags reads the tags of one image of the configuration.
+func (h *House) Tags(ctx context.Context, image bump.Name) (bump.Tags, error) {
+	for _, i := range h.Config.Images {
+		if i.Name == image {
+			return h.scanner.Scan(ctx, h.Source(i), "explain")
+		}
+	}
+	return bump.Tags{}, fmt.Errorf("no image is called %s", image)
+}
+
+// Recorded is what the cluster remembers of an app.
+type Recorded struct {
+	App       config.App
+	Inventory reconcile.Inventory
+}
+
+// Recorded reads the inventory of every app.
+func (h *House) Recorded(ctx context.Context) ([]Recorded, error) {
+	if len(h.Config.Apply) == 0 {
+		return nil, nil
+	}
+	engine, err := h.Engine()
+	if err != nil {
+		return nil, err
+	}
+	var all []Recorded
+	var failed []error
+	for _, app := range h.Config.Apply {
+		i, err := engine.Inventory(ctx, app.Name)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		all = append(all, Recorded{app, i})
+	}
+	return all, errors.Join(failed...)
+}

@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"hoist/bump"
+	"hoist/gitpush"
+	"hoist/scanner"
+	"hoist/webhook"
+)
+
+// maxApplies is how many apps are written to the cluster at once.
+const maxApplies = 16
+
+// Doors are the two ways out into the world. They are chosen once, by the verb.
+type Doors struct {
+	Push  func(*gitpush.Mirror) pushFunc
+	Apply func(*House) (engine, error)
+}
+
+// OpenDoors let everything through: pushes and applies.
+func OpenDoors() Doors {
+	return Doors{
+		Push: func(m *gitpush.Mirror) pushFunc { return m.Push },
+		Apply: func(h *House) (engine, error) {
+			e, err := h.Engine()
+			if err != nil {
+				return nil, err
+			}
+			return e, nil
+		},
+	}
+}
+
+// ClosedDoors let nothing through: what would be pushed is in the status, and
+// nothing is applied.
+func ClosedDoors() Doors {
+	return Doors{
+		Push: func(*gitpush.Mirror) pushFunc {
+			return func(context.Context, bump.Head, []gitpush.Draft) ([]bump.Commit, error) { return nil, nil }
+		},
+	}
+}
+
+// live is a house at work: a goroutine per repository, one per app, and the scans.
+type live struct {
+	house    *House
+	branches map[bump.Name]*branch
+	appliers []*applier
+	hooks    http.Handler
+}
+
+// bring opens the mirrors and wires branches and appliers. A repository whose
+// mirror cannot be opened is an error: without disk nothing works.
+func (h *House) bring(doors Doors) (*live, error) {
+	l := &live{house: h, branches: make(map[bump.Name]*branch)}
+	for _, r := range h.Config.Repositories {
+		w, m, err := h.walker(r)
+		if err != nil {
+			return nil, err
+		}
+		l.branches[r.Name] = &branch{
+			walker: w, house: h, push: doors.Push(m), wakes: make(chan struct{}, 1),
+			log: h.log.Named("daemon").With(zap.String("repository", r.Name.String()), zap.String("branch", r.Branch)),
+		}
+	}
+	if doors.Apply != nil {
+		l.bringAppliers(doors)
+	}
+	l.hooks = webhook.Handler(h.routes(), l.hint, h.log.Named("webhook"))
+	return l, nil
+}
+
+func (l *live) bringAppliers(doors Doors) {
+	h := l.house
+	slots := make(chan struct{}, maxApplies)
+	byName := make(map[bump.Name]*applier)
+	for _, app := range h.Config.Apply {
+		if app.Suspend {
+			continue
+		}
+		a := &applier{
+			app: app, house: h, slots: slots, wakes: make(chan struct{}, 1),
+			engine: func() (engine, error) { return doors.Apply(h) },
+			log:    h.log.Named("daemon").With(zap.String("app", app.Name.String())),
+		}
+		byName[app.Name] = a
+		l.appliers = append(l.appliers, a)
+		b := l.branches[app.RepositoryName]
+		b.apps = append(b.apps, a)
+	}
+	for _, a := range l.appliers {
+		for _, d := range dependencies(a.app) {
+			if n, ok := byName[d]; ok {
+				a.needs = append(a.needs, n)
+				n.feeds = append(n.feeds, a)
+			}
+		}
+	}
+}
+
+// run works until ctx ends and everything it started has stopped.
+func (l *live) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, b := range l.branches {
+		if !b.repository.Suspend {
+			wg.Go(func() { b.run(ctx) })
+		}
+	}
+	for _, a := range l.appliers {
+		wg.Go(func() { a.run(ctx) })
+	}
+	var sources []scanner.Source
+	for _, i := range l.house.Config.Images {
+		if !i.Suspend {
+			sources = append(sources, l.house.Source(i))
+		}
+	}
+	l.house.scanner.Run(ctx, sources, l.scanned)
+	wg.Wait()
+}
+
+// scanned takes the outcome of a scan in, and wakes the repositories whose
+// plan it may change.
+func (l *live) scanned(o scanner.Outcome) {
+	log := l.house.log.Named("daemon")
+	if o.Err != nil {
+		log.Warn("scan", zap.String("image", o.Tags.Image), zap.Error(o.Err))
+	}
+	if o.Err == nil && !o.Changed {
+		l.house.status.scanned(o.Name, o.Tags, o.Next, nil)
+		return
+	}
+	if !l.house.scanned(o.Name, o.Tags, o.Next, o.Err) {
+		return
+	}
+	for _, b := range l.branches {
+		if len(b.updates) > 0 {
+			b.wake()
+		}
+	}
+}
+
+// hint follows the word of a webhook: look at this image or repository now.
+func (l *live) hint(h webhook.Hint) {
+	if h.Image != "" {
+		l.house.metrics.hints.WithLabelValues("image").Inc()
+		l.house.scanner.Wake(h.Image, h.Trigger)
+	}
+	if h.Repository == "" {
+		return
+	}
+	l.house.metrics.hints.WithLabelValues("repository").Inc()
+	for _, b := range l.branches {
+		if b.repository.Name.Name == h.Repository || b.repository.Name.String() == h.Repository || sameURL(b.repository.URL, h.Repository) {
+			b.wake()
+		}
+	}
+}
+
+// sameURL compares clone URLs without a trailing ".git" or slash.
+func sameURL(a, b string) bool {
+	trim := func(s string) string { return strings.TrimSuffix(strings.TrimSuffix(s, "/"), ".git") }
+	return strings.EqualFold(trim(a), trim(b))
+}
+
+// routes returns the webhook receivers with the readers of their secrets.
+func (h *House) routes() []webhook.Route {
+	var routes []webhook.Route
+	for _, r := range h.Config.Webhooks {
+		routes = append(routes, webhook.Route{Receiver: r, Secret: h.secrets.source(r.Name, r.SecretRef, r.SecretDir)})
+	}
+	return routes
+}

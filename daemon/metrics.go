@@ -1,0 +1,40 @@
+package daemon
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Metrics is what /metrics shows. One lives as long as the process, over all
+// reloads of the configuration.
+type Metrics struct {
+	registry    *prometheus.Registry
+	scans       *prometheus.CounterVec
+	hints       *prometheus.CounterVec
+	bumps       prometheus.Counter
+	applies     *prometheus.CounterVec
+	reloads     *prometheus.CounterVec
+	panics      prometheus.Counter
+	sites       *prometheus.GaugeVec
+	passSeconds prometheus.Histogram
+}
+
+// NewMetrics returns metrics in a registry of their own.
+func NewMetrics() *Metrics {
+	r := prometheus.NewRegistry()
+	m := &Metrics{
+		registry: r,
+		scans:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_scans_total", Help: "Tag lists asked for, by result."}, []string{"result"}),
+		hints:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_hints_total", Help: "Webhook hints taken, by what they are about."}, []string{"about"}),
+		bumps:    prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_bumps_total", Help: "Fields set in pushed commits."}),
+		applies:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_applies_total", Help: "Applies of apps, by result."}, []string{"app", "result"}),
+		reloads:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"}),
+		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_panics_total", Help: "Tasks that ended in an internal error."}),
+		sites:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_sites", Help: "Marked fields in the newest pass, by verdict."}, []string{"repository", "outcome"}),
+		passSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "hoist_pass_seconds", Help: "Duration of a pass over a repository.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
+	}
+	r.MustRegister(m.scans, m.hints, m.bumps, m.applies, m.reloads, m.panics, m.sites, m.passSeconds,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}

@@ -1,0 +1,122 @@
+// Package daemon is the loop that leads a bump through the house: scans fill the
+// board, a pass per repository proposes and pushes, and the commit that was just
+// pushed goes straight to the apps of that repository.
+//
+// Only this package, the scanner and the reconciler's watchers start goroutines.
+// Triggers ask for a pass; they never run one. It promises that a pass may be
+// killed at any point: Git and the cluster are the only memory, and the next
+// pass starts by looking at them.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"time"
+
+	"hoist/bump"
+	"hoist/config"
+	"hoist/gitpush"
+	"hoist/plan"
+	"hoist/setter"
+)
+
+// maxAttempts is how often one pass starts over because the remote has moved.
+const maxAttempts = 10
+
+// mirror is a Git branch as a pass sees it.
+type mirror interface {
+	Fetch(context.Context) (bump.Head, error)
+	Tree(bump.Head) (fs.FS, error)
+}
+
+// pushFunc is the door to the remote. It returns the commits as they were read
+// back, and an error that is gitpush.ErrMoved when somebody else was first.
+type pushFunc func(context.Context, bump.Head, []gitpush.Draft) ([]bump.Commit, error)
+
+// Proposal is what a pass would push: everything decided, nothing written.
+type Proposal struct {
+	Head     bump.Head
+	Tree     fs.FS // of Head
+	Verdicts []bump.Verdict
+	Drafts   []gitpush.Draft
+	Warnings []string
+}
+
+// Pass is one walk through a repository.
+type Pass struct {
+	Proposal
+	Commits []bump.Commit // what is on the remote because of this pass
+}
+
+// Newest returns the head that the pass leaves behind.
+func (p Pass) Newest() bump.Head {
+	if len(p.Commits) == 0 {
+		return p.Head
+	}
+	return p.Commits[len(p.Commits)-1].Head
+}
+
+// walker walks one repository.
+type walker struct {
+	repository gitpush.Repository
+	updates    []config.Update // of this repository
+	orders     map[bump.Name]plan.Order
+	mirror     mirror
+	sites      *setter.Cache
+	now        func() time.Time
+}
+
+// pass proposes and pushes, and starts over on the new head when somebody else
+// pushed first.
+func (w *walker) pass(ctx context.Context, selections func() map[bump.Name]bump.Selection, push pushFunc) (Pass, error) {
+	for attempt := 1; ; attempt++ {
+		proposal, err := w.propose(ctx, selections())
+		if err != nil || len(proposal.Drafts) == 0 {
+			return Pass{Proposal: proposal}, err
+		}
+		commits, err := push(ctx, proposal.Head, proposal.Drafts)
+		if !errors.Is(err, gitpush.ErrMoved) || attempt == maxAttempts {
+			return Pass{Proposal: proposal, Commits: commits}, err
+		}
+		if err := pause(ctx, rand.N(time.Duration(attempt)*50*time.Millisecond)); err != nil {
+			return Pass{Proposal: proposal}, err
+		}
+	}
+}
+
+// propose decides about the newest commit of the branch. It only reads.
+func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Selection) (Proposal, error) {
+	head, err := w.mirror.Fetch(ctx)
+	if err != nil {
+		return Proposal{}, err
+	}
+	tree, err := w.mirror.Tree(head)
+	if err != nil {
+		return Proposal{Head: head}, err
+	}
+	draft := newDrafting(tree, w.now())
+	for _, u := range w.updates {
+		sites, err := w.sites.Sites(ctx, tree, setter.Options{Paths: []string{u.Path}})
+		if err != nil {
+			return Proposal{Head: head, Tree: tree}, err
+		}
+		draft.add(u, plan.Decide(plan.Input{
+			Sites: draft.unseen(sites), Orders: w.orders, Selections: selections, Value: setter.Value,
+		}))
+	}
+	return Proposal{Head: head, Tree: tree, Verdicts: draft.verdicts, Drafts: draft.drafts, Warnings: draft.warnings}, nil
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,192 @@
+package daemon
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"hoist/bump"
+	"hoist/config"
+	"hoist/plan"
+)
+
+// Status is what the daemon knows about itself, as served at /api/v1/status.
+type Status struct {
+	Started      time.Time          `json:"started"`
+	ConfigError  string             `json:"configError,omitempty"` // why the newest configuration is not the one in use
+	Leading      bool               `json:"leading"`
+	DryRun       bool               `json:"dryRun,omitempty"`
+	Images       []ImageStatus      `json:"images"`
+	Repositories []RepositoryStatus `json:"repositories"`
+	Apps         []AppStatus        `json:"apps"`
+}
+
+// ImageStatus is the last scan of an image and what its policies selected.
+type ImageStatus struct {
+	Name     string            `json:"name"`
+	Image    string            `json:"image"`
+	Tags     int               `json:"tags"`
+	Scanned  time.Time         `json:"scanned,omitzero"`
+	Next     time.Time         `json:"next,omitzero"`
+	Error    string            `json:"error,omitempty"` // of the last scan; Tags are of the last good one
+	Selected map[string]string `json:"selected,omitempty"`
+}
+
+// RepositoryStatus is the last pass over a repository.
+type RepositoryStatus struct {
+	Name     string         `json:"name"`
+	Head     string         `json:"head,omitempty"`
+	Passed   time.Time      `json:"passed,omitzero"`
+	Error    string         `json:"error,omitempty"`
+	Verdicts []VerdictLine  `json:"verdicts,omitempty"`
+	Counts   map[string]int `json:"counts,omitempty"`
+}
+
+// VerdictLine is a verdict for people and programs.
+type VerdictLine struct {
+	Outcome string `json:"outcome"`
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Policy  string `json:"policy,omitempty"`
+	Field   string `json:"field,omitempty"`
+	Now     string `json:"now,omitempty"`
+	New     string `json:"new,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// AppStatus is the last apply of an app.
+type AppStatus struct {
+	Name    string         `json:"name"`
+	Head    string         `json:"head,omitempty"`
+	Ready   bool           `json:"ready"`
+	Reason  string         `json:"reason,omitempty"`
+	Applied time.Time      `json:"applied,omitzero"`
+	Objects map[string]int `json:"objects,omitempty"` // how many objects met each action
+}
+
+// Lines returns verdicts in the form of status and plan.
+func Lines(verdicts []bump.Verdict) []VerdictLine {
+	lines := make([]VerdictLine, len(verdicts))
+	for i, v := range verdicts {
+		policy := ""
+		if v.Site.Policy != (bump.Name{}) {
+			policy = v.Site.Policy.String()
+		}
+		lines[i] = VerdictLine{
+			Outcome: string(v.Outcome), File: v.Site.File, Line: v.Site.Line, Policy: policy,
+			Field: v.Site.Field, Now: v.Site.Value, New: v.New, Reason: v.Reason,
+		}
+	}
+	return lines
+}
+
+// statusBoard gathers the status of one configuration. It is safe for several goroutines.
+type statusBoard struct {
+	metrics      *Metrics
+	mu           sync.Mutex
+	images       map[bump.Name]*ImageStatus
+	repositories map[bump.Name]*RepositoryStatus
+	apps         map[bump.Name]*AppStatus
+	imageOf      map[bump.Name]bump.Name // by policy
+}
+
+func newStatusBoard(cfg *config.Config, m *Metrics) *statusBoard {
+	b := &statusBoard{
+		metrics:      m,
+		images:       make(map[bump.Name]*ImageStatus),
+		repositories: make(map[bump.Name]*RepositoryStatus),
+		apps:         make(map[bump.Name]*AppStatus),
+		imageOf:      make(map[bump.Name]bump.Name),
+	}
+	for _, i := range cfg.Images {
+		b.images[i.Name] = &ImageStatus{Name: i.Name.String(), Image: i.Image, Selected: make(map[string]string)}
+	}
+	for _, p := range cfg.Policies {
+		b.imageOf[p.Name] = p.Image
+	}
+	for _, r := range cfg.Repositories {
+		b.repositories[r.Name] = &RepositoryStatus{Name: r.Name.String()}
+	}
+	for _, a := range cfg.Apply {
+		b.apps[a.Name] = &AppStatus{Name: a.Name.String(), Reason: "not applied yet"}
+	}
+	return b
+}
+
+func (b *statusBoard) scanned(image bump.Name, tags bump.Tags, next time.Time, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.images[image]
+	if !ok {
+		return
+	}
+	s.Next, s.Error = next, text(err)
+	if err != nil {
+		b.metrics.scans.WithLabelValues("failed").Inc()
+		return
+	}
+	b.metrics.scans.WithLabelValues("read").Inc()
+	s.Tags, s.Scanned = len(tags.List), tags.Scanned
+}
+
+func (b *statusBoard) selected(sel bump.Selection) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.images[b.imageOf[sel.Policy]]
+	if !ok {
+		return
+	}
+	if sel.Err != nil {
+		s.Selected[sel.Policy.String()] = sel.Err.Error()
+		return
+	}
+	s.Selected[sel.Policy.String()] = sel.Tag
+}
+
+func (b *statusBoard) passed(repository bump.Name, p Pass, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.repositories[repository]
+	s.Error, s.Passed = text(err), time.Now()
+	if p.Head.Hash == "" {
+		return
+	}
+	s.Head, s.Verdicts, s.Counts = p.Newest().String(), Lines(p.Verdicts), make(map[string]int)
+	counts := plan.Count(p.Verdicts)
+	for _, outcome := range []bump.Outcome{bump.Bump, bump.Current, bump.Held, bump.Problem} {
+		s.Counts[string(outcome)] = counts[outcome]
+		b.metrics.sites.WithLabelValues(repository.Name, string(outcome)).Set(float64(counts[outcome]))
+	}
+}
+
+func (b *statusBoard) applied(r bump.Result, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.apps[r.App]
+	s.Head, s.Ready, s.Reason, s.Applied, s.Objects = r.Head.String(), r.Ready && err == nil, r.Reason, r.Applied, make(map[string]int)
+	if err != nil {
+		s.Reason = err.Error()
+	}
+	for action, n := range r.Counts() {
+		s.Objects[string(action)] = n
+	}
+}
+
+// snapshot returns a copy in a stable order.
+func (b *statusBoard) snapshot() Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var s Status
+	for _, name := range sortedNames(b.images) {
+		image := *b.images[name]
+		image.Selected = maps.Clone(image.Selected)
+		s.Images = append(s.Images, image)
+	}
+	for _, name := range sortedNames(b.repositories) {
+		s.Repositories = append(s.Repositories, *b.repositories[name])
+	}
+	for _, name := range sortedNames(b.apps) {
+		s.Apps = append(s.Apps, *b.apps[name])
+	}
+	return s
+}
