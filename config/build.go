@@ -15,21 +15,16 @@ type builder struct {
 	cfg    *Config
 	faults []Fault
 	lints  []Fault
-	broken bool // documents or names are missing for reasons already reported: references to nothing prove nothing
+	fields func(path string) field // of the native dialect
+	broken bool                    // documents or names are missing for reasons already reported: references to nothing prove nothing
 
 	// where entries came from, by what they are and their name
 	repositories, images, policies, updates, apps, webhooks map[bump.Name]origin
 
 	refs      []reference
 	checkouts []checkout
-	said      map[place]bool // where a fault of a value was reported already
-	entries   int            // of all documents, also those that are wrong
-}
-
-// place is a path in a document.
-type place struct {
-	doc  *document
-	path string
+	said      *said
+	entries   int // of all documents, also those that are wrong
 }
 
 // origin is where an entry stands, and how the names of its room's fields
@@ -69,7 +64,7 @@ func build(files []file, faults, lints []Fault) (*Config, error) {
 		repositories: make(map[bump.Name]origin), images: make(map[bump.Name]origin),
 		policies: make(map[bump.Name]origin), updates: make(map[bump.Name]origin),
 		apps: make(map[bump.Name]origin), webhooks: make(map[bump.Name]origin),
-		said: make(map[place]bool),
+		said: newSaid(), fields: lookUp(),
 	}
 	for i, f := range files {
 		docs, faults, broken := split(f, i)
@@ -158,12 +153,12 @@ func (b *builder) warn(f Fault) { b.lints = append(b.lints, f) }
 
 // decoder returns a decoder of the native dialect for a document.
 func (b *builder) decoder(d *document) *decoder {
-	return &decoder{doc: d, report: b.report, said: b.said, schema: lookUp}
+	return &decoder{doc: d, report: b.report, said: b.said, schema: b.fields}
 }
 
 // say reports a fault of an entry and remembers its place.
 func (b *builder) say(o origin, field, message, hint string) {
-	b.said[place{o.doc, o.path(field)}] = true
+	b.said.mark(o.doc, o.path(field))
 	b.report(o.fault(field, message, hint))
 }
 
@@ -173,29 +168,13 @@ func (b *builder) check(o origin, prefix string, faults []bump.Fault) {
 	for _, f := range faults {
 		field := join(prefix, f.Field)
 		if !b.known(o.doc, o.path(field)) {
-			b.report(o.fault(field, redact(f.Message), ""))
+			b.say(o, field, redact(f.Message), "")
 		}
 	}
 }
 
 // known says whether a fault was reported at the path, above it or below it.
-func (b *builder) known(d *document, path string) bool {
-	for p := range b.said {
-		if p.doc != d {
-			continue
-		}
-		if p.path == path || below(p.path, path) || below(path, p.path) && p.path != "" {
-			return true
-		}
-	}
-	return false
-}
-
-// below says whether path lies below top.
-func below(path, top string) bool {
-	rest, ok := strings.CutPrefix(path, top)
-	return ok && rest != "" && (rest[0] == '.' || rest[0] == '[')
-}
+func (b *builder) known(d *document, path string) bool { return b.said.around(d, path) }
 
 var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 

@@ -27,6 +27,7 @@ import (
 	"hoist/policy"
 	"hoist/reconcile"
 	"hoist/scanner"
+	"hoist/webhook"
 )
 
 // Config is a whole configuration, checked. The entries of each list have
@@ -38,7 +39,7 @@ type Config struct {
 	Policies     []Policy
 	Updates      []Update
 	Apply        []App
-	Webhooks     []Webhook
+	Webhooks     []webhook.Receiver
 
 	lints []Fault
 }
@@ -67,13 +68,6 @@ type Update struct {
 type App struct {
 	reconcile.App
 	RepositoryName bump.Name // of the entry of Repositories
-}
-
-// Webhook is an entry of webhooks with what it names looked up.
-type Webhook struct {
-	Receiver
-	ImageNames      []bump.Name // of entries of Images; empty means all
-	RepositoryNames []bump.Name // of entries of Repositories; empty means all
 }
 
 // Load reads files, directories (their *.yaml, in the order of their names) and

@@ -3,7 +3,6 @@ package config
 import (
 	"encoding"
 	"fmt"
-	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -20,7 +19,7 @@ type decoder struct {
 	doc    *document
 	label  string                  // goes before paths: the name of a Flux document
 	report func(Fault)             // gets each fault
-	said   map[place]bool          // where faults were reported, and where values are missing because of them
+	said   *said                   // where faults were reported, and where values are missing because of them
 	judged bool                    // keys without a field were judged before (Flux): pass over them, and null is as good as absent
 	schema func(path string) field // what is known of the value at a path, indices written "[]"
 }
@@ -32,7 +31,7 @@ type field struct {
 }
 
 func (d *decoder) fault(n *yaml.Node, path, message, hint string) {
-	d.said[place{d.doc, path}] = true
+	d.said.mark(d.doc, path)
 	d.report(d.doc.fault(n, strings.TrimSpace(d.label+" "+path), message, hint))
 }
 
@@ -72,7 +71,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, targets []reflect.Value) {
 		return
 	}
 	for _, key := range d.schema(pattern(path)).required {
-		if !present[key] && !d.said[place{d.doc, join(path, key)}] {
+		if !present[key] && !d.said.exactly(d.doc, join(path, key)) {
 			d.fault(d.doc.at(path), join(path, key), "is missing", "")
 		}
 	}
@@ -85,7 +84,7 @@ func (d *decoder) unknown(k *yaml.Node, path string, known []string) {
 		slices.Sort(known)
 		hint = "known here: " + strings.Join(known, ", ")
 	} else {
-		d.said[place{d.doc, join(path, guess)}] = true
+		d.said.mark(d.doc, join(path, guess))
 	}
 	d.fault(k, join(path, k.Value), "unknown key", hint)
 }
@@ -318,16 +317,6 @@ var userPart = regexp.MustCompile(`(://)[^/\s"]*@`)
 
 // redact takes user and password out of the URLs in a text.
 func redact(s string) string { return userPart.ReplaceAllString(s, "$1") }
-
-// hasPassword says whether a URL carries a password.
-func hasPassword(s string) bool {
-	u, err := url.Parse(s)
-	if err != nil || u.User == nil {
-		return false
-	}
-	_, is := u.User.Password()
-	return is
-}
 
 var indices = regexp.MustCompile(`\[\d+\]`)
 

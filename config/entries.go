@@ -6,10 +6,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"hoist/bump"
 	"hoist/gitpush"
 	"hoist/policy"
 	"hoist/scanner"
+	"hoist/webhook"
 )
 
 // reference is what an entry says about another one.
@@ -23,9 +26,6 @@ type reference struct {
 }
 
 func (b *builder) addRepository(o origin, r gitpush.Repository) {
-	if hasPassword(r.URL) && !b.known(o.doc, o.path("url")) {
-		b.say(o, "url", "holds a password", "put it into the Secret that secretRef names, or into secretDir")
-	}
 	b.check(o, "", r.Check())
 	if b.add(b.repositories, "repository", r.Name, o) {
 		b.cfg.Repositories = append(b.cfg.Repositories, r)
@@ -84,6 +84,13 @@ func (b *builder) addApp(o origin, a App) {
 	}
 }
 
+func (b *builder) addWebhook(o origin, w webhook.Receiver) {
+	b.check(o, "", w.Check())
+	if b.add(b.webhooks, "webhook", w.Name, o) {
+		b.cfg.Webhooks = append(b.cfg.Webhooks, w)
+	}
+}
+
 // dependency returns the name that an app means.
 func dependency(a App, namespace, name string) bump.Name {
 	if namespace == "" {
@@ -109,6 +116,75 @@ func (b *builder) resolve() {
 	}
 	b.checkoutBranches()
 	b.useless()
+	b.paths()
+	b.restrictions()
+}
+
+// paths refuses two webhooks at one address.
+func (b *builder) paths() {
+	first := make(map[string]origin)
+	for _, w := range b.cfg.Webhooks {
+		o := b.webhooks[w.Name]
+		if other, twice := first[w.URLPath()]; twice {
+			b.say(o, "path", fmt.Sprintf("%q is the path of the webhook at %s too", w.URLPath(), other.position()), "")
+			continue
+		}
+		first[w.URLPath()] = o
+	}
+}
+
+// restrictions refuses webhooks that are restricted to what the configuration
+// does not hold: no hint would ever pass.
+func (b *builder) restrictions() {
+	if b.broken {
+		return
+	}
+	var images, repositories []string
+	for _, i := range b.cfg.Images {
+		images = append(images, imageKey(i.Image))
+	}
+	for _, r := range b.cfg.Repositories {
+		repositories = append(repositories, r.Name.Name, r.Name.String(), r.Name.Namespace+"/"+r.Name.Name, urlKey(r.URL))
+	}
+	for _, w := range b.cfg.Webhooks {
+		o := b.webhooks[w.Name]
+		for i, image := range w.Images {
+			b.among(o, fmt.Sprintf("images[%d]", i), "no entry of images scans", image, imageKey(image), images)
+		}
+		for i, r := range w.Repositories {
+			if !endOf(repositories, urlKey(r)) {
+				b.among(o, fmt.Sprintf("repositories[%d]", i), "there is no repository", r, urlKey(r), repositories)
+			}
+		}
+	}
+}
+
+func (b *builder) among(o origin, field, message, value, key string, all []string) {
+	if !slices.Contains(all, key) && !b.known(o.doc, o.path(field)) {
+		b.say(o, field, message+" "+quote(value, ""), didYouMean(suggest(key, all)))
+	}
+}
+
+// endOf says whether key is the path of a URL, or its end: hosts call a
+// repository "org/name".
+func endOf(urls []string, key string) bool {
+	return slices.ContainsFunc(urls, func(u string) bool {
+		return strings.Contains(key, "/") && (strings.HasSuffix(u, "/"+key) || strings.HasSuffix(u, ":"+key))
+	})
+}
+
+// imageKey is the same for all spellings of an image: "nginx" and "docker.io/library/nginx".
+func imageKey(image string) string {
+	repo, err := name.NewRepository(image)
+	if err != nil {
+		return image
+	}
+	return repo.Name()
+}
+
+// urlKey is the same for the usual spellings of a repository's URL.
+func urlKey(u string) string {
+	return strings.TrimSuffix(strings.TrimRight(redact(u), "/"), ".git")
 }
 
 // missing says that nothing of that name exists, and what was probably meant.

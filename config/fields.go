@@ -1,6 +1,11 @@
 package config
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"hoist/webhook"
+)
 
 // known is what the editor, the schema and the decoder know of a native field
 // beyond its Go type.
@@ -10,20 +15,22 @@ type known struct {
 	enum     []string
 }
 
-// lookUp returns what the decoder checks at a path, its indices written "[]".
-func lookUp(path string) field {
-	var f field
-	table := nativeFields()
-	f.enum = table[path].enum
-	for p, k := range table {
-		if !k.required {
-			continue
-		}
-		if parent, key, ok := cutLast(p); ok && parent == path {
+// lookUp returns a function that says what the decoder checks at a path, its
+// indices written "[]".
+func lookUp() func(path string) field {
+	at := make(map[string]field)
+	for path, k := range nativeFields() {
+		f := at[path]
+		f.enum = k.enum
+		at[path] = f
+		if parent, key, ok := cutLast(path); ok && k.required {
+			f := at[parent]
 			f.required = append(f.required, key)
+			slices.Sort(f.required)
+			at[parent] = f
 		}
 	}
-	return f
+	return func(path string) field { return at[path] }
 }
 
 // cutLast splits "images[].policy" into "images[]" and "policy".
@@ -110,15 +117,15 @@ func nativeFields() map[string]known {
 		"apply[].dependsOn[].namespace":     {text: "Namespace of the entry, if another."},
 
 		"webhooks":                  {text: "Addresses at which registries and Git hosts report news."},
-		"webhooks[].path":           {text: "Path of the address, such as /hooks/registry.", required: true},
-		"webhooks[].type":           {text: "Who reports.", required: true},
-		"webhooks[].secretRef":      {text: "The Kubernetes Secret with the shared secret, in the namespace of the entry."},
+		"webhooks[].path":           {text: "Path of the address; /hook/NAME when absent."},
+		"webhooks[].type":           {text: "How callers speak.", required: true, enum: []string{webhook.GenericHMAC, webhook.Distribution}},
+		"webhooks[].secretRef":      {text: "The Kubernetes Secret with what callers have to know, in the namespace of the entry. Keys: token, or username and password."},
 		"webhooks[].secretRef.name": {text: "Name of the Secret.", required: true},
 		"webhooks[].secretDir":      {text: dirText},
-		"webhooks[].images":         {text: "Names of entries of images that may be hinted at; all when absent."},
-		"webhooks[].images[]":       {text: "Name of an entry of images; namespace:name for one of another namespace."},
-		"webhooks[].repositories":   {text: "Names of entries of repositories that may be hinted at; all when absent."},
-		"webhooks[].repositories[]": {text: "Name of an entry of repositories; namespace:name for one of another namespace."},
+		"webhooks[].images":         {text: "Images that may be hinted at; anything when neither these nor repositories are named."},
+		"webhooks[].images[]":       {text: "Registry and repository, as an entry of images has them."},
+		"webhooks[].repositories":   {text: "Git repositories that may be hinted at."},
+		"webhooks[].repositories[]": {text: "Name or URL of an entry of repositories."},
 	}
 	for _, s := range []string{"repositories", "images", "policies", "updates", "apply", "webhooks"} {
 		t[s+"[].name"] = known{text: "Name of the entry. Markers name policies, other entries name repositories, images and apps.", required: true}

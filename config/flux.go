@@ -157,7 +157,7 @@ func (b *builder) envelope(o *fluxObject) {
 	if o.name.Namespace == "" {
 		o.name.Namespace = fluxNamespace
 	}
-	if o.name.Name == "" && !b.known(o.doc, "metadata.name") && (hasMeta || !b.said[place{o.doc, "metadata"}]) {
+	if o.name.Name == "" && !b.known(o.doc, "metadata.name") && (hasMeta || !b.said.exactly(o.doc, "metadata")) {
 		o.dec.fault(o.doc.at("metadata"), "metadata.name", "is missing", "")
 	}
 }
@@ -189,7 +189,7 @@ func (j judge) mapping(n *yaml.Node, path string) {
 	for _, f := range j.fields {
 		parent, key, _ := cutLast(f.path)
 		full := join(join("spec", path), key)
-		if f.required && j.exists(f) && parent == pattern(path) && !present[key] && !j.b.said[place{j.o.doc, full}] {
+		if f.required && j.exists(f) && parent == pattern(path) && !present[key] && !j.b.said.exactly(j.o.doc, full) {
 			j.o.dec.fault(j.o.doc.at(join("spec", path)), full, "is missing", "")
 		}
 	}

@@ -53,7 +53,7 @@ func addGitRepository(b *builder, o fluxObject) {
 	if r.Branch == "" {
 		r.Branch = "master"
 		if b.known(o.doc, "spec.ref") {
-			b.said[place{o.doc, o.path("branch")}] = true
+			b.said.mark(o.doc, o.path("branch"))
 		} else {
 			b.warn(o.fault("branch", "no branch is named: Flux's default, master, is used", ""))
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"hoist/bump"
@@ -12,6 +13,7 @@ func (b *builder) lint() {
 	b.lintFilters()
 	b.lintUnused()
 	b.lintOverlaps()
+	b.lintUsers()
 }
 
 // lintFilters finds patterns that match more than a person reads into them.
@@ -61,9 +63,9 @@ func (b *builder) lintOverlaps() {
 			}
 		}
 	}
-	first := make(map[[2]string]bump.Name)
+	first := make(map[[2]string]bump.Name) // by URL and branch
 	for _, r := range b.cfg.Repositories {
-		key := [2]string{strings.TrimSuffix(strings.TrimSuffix(r.URL, "/"), ".git"), r.Branch}
+		key := [2]string{urlKey(r.URL), r.Branch}
 		if other, twice := first[key]; twice {
 			b.warn(b.repositories[r.Name].fault("url", fmt.Sprintf("is branch %q of repository %q (%s) once more", r.Branch, spell(other), b.repositories[other].position()), "one entry is fetched once"))
 			continue
@@ -75,4 +77,13 @@ func (b *builder) lintOverlaps() {
 // within says whether a directory is top or below it.
 func within(dir, top string) bool {
 	return top == "." || dir == top || strings.HasPrefix(dir, top+"/")
+}
+
+// lintUsers finds https URLs with a user, which is a token more often than not.
+func (b *builder) lintUsers() {
+	for _, r := range b.cfg.Repositories {
+		if u, err := url.Parse(r.URL); err == nil && u.User != nil && strings.HasPrefix(u.Scheme, "http") {
+			b.warn(b.repositories[r.Name].fault("url", "holds a user", "if that is a token, put it into a secret that secretRef or secretDir names"))
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"hoist/policy"
 	"hoist/reconcile"
 	"hoist/scanner"
+	"hoist/webhook"
 )
 
 // APIVersion and Kind are what a native document starts with.
@@ -66,7 +67,7 @@ func sections() []section {
 		{"policies", func() []any { return []any{&entryName{}, &imageRef{}, &policy.Spec{}} }, addNativePolicy},
 		{"updates", func() []any { return []any{&entryName{}, &nativeUpdate{}} }, addNativeUpdate},
 		{"apply", func() []any { return []any{&entryName{}, &reconcile.App{}} }, addNativeApp},
-		{"webhooks", func() []any { return []any{&entryName{}, &Receiver{}} }, addNativeWebhook},
+		{"webhooks", func() []any { return []any{&entryName{}, &webhook.Receiver{}} }, addNativeWebhook},
 	}
 }
 
@@ -180,26 +181,9 @@ func addNativeApp(b *builder, o origin, parts []any) {
 }
 
 func addNativeWebhook(b *builder, o origin, parts []any) {
-	w := Webhook{Receiver: *parts[1].(*Receiver)}
+	w := parts[1].(*webhook.Receiver)
 	w.Name = parts[0].(*entryName).bump()
-	for i, ref := range w.Images {
-		field := fmt.Sprintf("images[%d]", i)
-		if name, ok := b.refer(o, field, w.Name.Namespace, ref); ok {
-			w.ImageNames = append(w.ImageNames, name)
-			b.refs = append(b.refs, reference{o, field, "image", name, false, b.images})
-		}
-	}
-	for i, ref := range w.Repositories {
-		field := fmt.Sprintf("repositories[%d]", i)
-		if name, ok := b.refer(o, field, w.Name.Namespace, ref); ok {
-			w.RepositoryNames = append(w.RepositoryNames, name)
-			b.refs = append(b.refs, reference{o, field, "repository", name, false, b.repositories})
-		}
-	}
-	b.check(o, "", w.Check())
-	if b.add(b.webhooks, "webhook", w.Name, o) {
-		b.cfg.Webhooks = append(b.cfg.Webhooks, w)
-	}
+	b.addWebhook(o, *w)
 }
 
 // refer reads a native reference: "name" of the entry's own namespace, or

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding"
 	"fmt"
+	"net/url"
 	"reflect"
 	"strings"
 
@@ -61,7 +62,7 @@ func (c *Config) View() ([]byte, error) {
 		add(doc, "apply", entry(a.Name), fields(a.App))
 	}
 	for _, w := range c.Webhooks {
-		add(doc, "webhooks", entry(w.Name), fields(w.Receiver))
+		add(doc, "webhooks", entry(w.Name), fields(w))
 	}
 	doc.HeadComment = strings.Join(unused, "\n")
 	var out bytes.Buffer
@@ -163,7 +164,7 @@ func node(v reflect.Value) *yaml.Node {
 	var n yaml.Node
 	value := v.Interface()
 	if s, ok := value.(string); ok {
-		value = redact(s)
+		value = public(s)
 	}
 	if err := n.Encode(value); err != nil {
 		return nil
@@ -189,6 +190,16 @@ func structNode(v reflect.Value) *yaml.Node {
 		m.Style = yaml.FlowStyle
 	}
 	return m
+}
+
+// public returns a value without what might be a secret in a URL. The user of an
+// ssh URL is none: without it the URL means another account.
+func public(s string) string {
+	if u, err := url.Parse(s); err == nil && u.Scheme == "ssh" && u.User != nil {
+		u.User = url.User(u.User.Username())
+		return u.String()
+	}
+	return redact(s)
 }
 
 // short drops the zero units of a duration: "1h0m0s" is "1h".
