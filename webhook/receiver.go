@@ -128,6 +128,11 @@ func repositoryOf(image string) (string, error) {
 	if again, err := name.NewRepository(repo); err != nil || again.Name() != ref.Context().Name() {
 		return "", fmt.Errorf("%q is not an image", image)
 	}
+	for part := range strings.SplitSeq(repo, "/") {
+		if strings.Trim(part, ".") == "" {
+			return "", fmt.Errorf("%q is not an image", image)
+		}
+	}
 	return repo, nil
 }
 
@@ -156,18 +161,24 @@ func gitKey(s string) string {
 		}
 	}
 	s = withoutUser(s)
-	s = strings.TrimSuffix(strings.TrimRight(s, "/"), ".git")
-	return strings.TrimRight(s, "/")
+	for {
+		short := strings.TrimSuffix(strings.TrimRight(s, "/"), ".git")
+		if short == s {
+			return s
+		}
+		s = short
+	}
 }
 
 // withoutUser takes the user part off a URL; credentials go no further than here.
-// It returns "" where a URL cannot be read.
+// It returns "" for a URL that cannot be read or has more than scheme, host and
+// path: Git needs no more, and a query could hold a token.
 func withoutUser(s string) string {
 	if !strings.Contains(s, "://") {
 		return s
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") {
 		return ""
 	}
 	u.User = nil
