@@ -298,9 +298,11 @@ func TestR11ForeignLink(t *testing.T) {
 			t.Errorf("%v shows a password", err)
 		}
 	}
-	var address string
-	address = serve(t, links(func(*http.Request) string { return "https://" + address + "/v2/a/b/tags/list?last=1" }))
-	scanError(t, newScanner(t, Options{}), plain(address, "a/b"), "a registry may only link to its own pages")
+	for _, prefix := range []string{"https://", "http://user:pw@"} {
+		var address string
+		address = serve(t, links(func(*http.Request) string { return prefix + address + "/v2/a/b/tags/list?last=1" }))
+		scanError(t, newScanner(t, Options{}), plain(address, "a/b"), "a registry may only link to its own pages")
+	}
 	if foreign.Load() > 0 {
 		t.Errorf("the other host was asked %d times", foreign.Load())
 	}
@@ -357,7 +359,7 @@ func TestR26Bomb(t *testing.T) {
 	headers := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X", strings.Repeat("x", headerBytes+1))
 	}))
-	scanError(t, newScanner(t, Options{}), plain(headers, "a/b"))
+	scanError(t, newScanner(t, Options{}), plain(headers, "a/b"), "headers exceeded")
 }
 
 // R24: TLS that does not hold is an error, and never a reason for plain http.

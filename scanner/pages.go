@@ -36,6 +36,7 @@ var (
 // listing reads the pages of one tag list, in order.
 type listing struct {
 	send     func(*http.Request) (*http.Response, error)
+	size     int // tags to ask for on a page
 	maxPages int
 	maxTags  int
 
@@ -188,14 +189,14 @@ func (l *listing) after(here, final *url.URL, links []string) (*url.URL, error) 
 func (l *listing) guess(here *url.URL) *url.URL {
 	n := len(l.pages)
 	p := l.pages[n-1]
-	if p.tags != pageSize || l.linked {
+	if p.tags != l.size || l.linked {
 		return nil
 	}
 	if n > 1 && p.last <= l.pages[n-2].last {
 		return nil
 	}
 	next := *here
-	next.RawQuery = url.Values{"n": {fmt.Sprint(pageSize)}, "last": {p.last}}.Encode()
+	next.RawQuery = url.Values{"n": {fmt.Sprint(l.size)}, "last": {p.last}}.Encode()
 	return &next
 }
 

@@ -97,7 +97,7 @@ func TestR29SharedScan(t *testing.T) {
 		}
 		list.set("1.0", "1.0.sig", "1.1.sig")
 		settle(2 * time.Minute)
-		if last := notes.of("a"); last[len(last)-1].Changed {
+		if slices.ContainsFunc(notes.of("a")[1:], func(o Outcome) bool { return o.Changed }) {
 			t.Error("a signature that a excludes changed its list")
 		}
 		if !slices.ContainsFunc(notes.of("c"), func(o Outcome) bool { return o.Changed && len(o.Tags.List) == 3 }) {
@@ -282,6 +282,39 @@ func TestRenewedSecretEndsTheRefusal(t *testing.T) {
 		settle(2 * time.Minute)
 		if last := notes.all[len(notes.all)-1]; last.Err != nil || len(last.Tags.List) != 1 {
 			t.Errorf("two minutes after the secret was renewed: %+v", last)
+		}
+	})
+}
+
+// New credentials are tried at the next interval, even where the old ones were
+// good but not for this repository.
+func TestRenewedSecretEndsTheSlowProbe(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, s *Scanner, network *pipeNet) {
+		network.serve(t, "reg.example:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch user, _, sent := r.BasicAuth(); {
+			case !sent:
+				w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			case user == "old" && r.URL.Path != "/v2/":
+				w.WriteHeader(http.StatusForbidden)
+			default:
+				writeTags(w, []string{"1.0"})
+			}
+		}))
+		var user atomic.Value
+		user.Store("old")
+		src := plain("reg.example", "acme/web")
+		src.Secret = func(context.Context) (bump.Secret, error) {
+			return bump.Secret{"username": []byte(user.Load().(string)), "password": []byte("x")}, nil
+		}
+		var notes diary
+		stop := start(t, s, &notes, src)
+		defer stop()
+		settle(10 * time.Minute)
+		user.Store("new")
+		settle(90 * time.Second)
+		if last := notes.all[len(notes.all)-1]; last.Err != nil || len(last.Tags.List) != 1 {
+			t.Errorf("90 s after the secret was renewed: %+v", last)
 		}
 	})
 }

@@ -66,6 +66,15 @@ func TestScanFollowsPages(t *testing.T) {
 	}
 }
 
+// A registry that links to its pages is believed when it does not: a full last
+// page costs no further request.
+func TestScanBelievesLinks(t *testing.T) {
+	list := &tagList{tags: numbered(2 * pageSize)}
+	if tags := mustScan(t, newScanner(t, Options{}), plain(serve(t, list), "acme/web")); len(tags.List) != 2*pageSize || list.lists() != 2 {
+		t.Errorf("got %d tags in %d requests, want %d in 2", len(tags.List), list.lists(), 2*pageSize)
+	}
+}
+
 // Docker's old registry ignores n, knows no pages and does not sort.
 func TestScanOfARegistryThatIgnoresN(t *testing.T) {
 	want := numbered(3000)
@@ -126,4 +135,41 @@ func TestDigest(t *testing.T) {
 	if _, err := s.Digest(t.Context(), plain(address, "acme/web"), "2.0.0"); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("Digest of a missing tag = %v, want a 404", err)
 	}
+}
+
+// A list that was read before is recognised page by page: what comes out is
+// what a first scan would give, and "changed" means just that.
+func TestRepeatedScan(t *testing.T) {
+	list := &tagList{}
+	src := plain(serve(t, list), "acme/web")
+	s := newScanner(t, Options{})
+	s.pageSize = 10
+	var known snapshot
+	base := numbered(35)
+	without := func(n int) []string { return slices.Delete(slices.Clone(base), n, n+1) }
+	var last []string
+	for i, tags := range [][]string{
+		nil, nil, base, base, base[:34], base, base[:30], base[:20], base[:5], base, without(0), base, without(12), without(34),
+		append(slices.Clone(base), "2.0"), append([]string{"0.1"}, base...), {"-no-tag"}, nil,
+	} {
+		list.set(tags...)
+		changed, fail := s.scan(t.Context(), src, &known)
+		if fail != nil {
+			t.Fatal(fail)
+		}
+		want := mustScanSmall(t, src)
+		if !slices.Equal(known.tags, want) {
+			t.Errorf("step %d: %d tags, a first scan gives %d", i, len(known.tags), len(want))
+		}
+		if differs := i == 0 || !slices.Equal(want, last); changed != differs {
+			t.Errorf("step %d: changed = %t, want %t", i, changed, differs)
+		}
+		last = want
+	}
+}
+
+func mustScanSmall(t *testing.T, src Source) []string {
+	s := newScanner(t, Options{})
+	s.pageSize = 10
+	return mustScan(t, s, src).List
 }

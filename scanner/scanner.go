@@ -45,7 +45,7 @@ type Options struct {
 	MaxTags      int              // of one list; 0: 1,000,000
 	MaxPageBytes int64            // of one answer, decompressed; 0: 16 MiB
 	Concurrency  int              // scans at once per host; 0: 4
-	PerSecond    int              // requests per second and host, and the burst; 0: 100, negative: no limit
+	PerSecond    int              // requests per second and host, and the burst; 0: 500, negative: no limit
 	UserAgent    string           // "": hoist
 	DockerConfig string           // a docker config file without helpers; "": the standard one, with them
 }
@@ -61,7 +61,7 @@ func (o Options) orDefaults() Options {
 	o.MaxTags = cmp.Or(o.MaxTags, 1_000_000)
 	o.MaxPageBytes = cmp.Or(o.MaxPageBytes, 16<<20)
 	o.Concurrency = cmp.Or(o.Concurrency, 4)
-	o.PerSecond = cmp.Or(o.PerSecond, 100)
+	o.PerSecond = cmp.Or(o.PerSecond, 500)
 	o.UserAgent = cmp.Or(o.UserAgent, "hoist")
 	return o
 }
@@ -73,6 +73,7 @@ type Scanner struct {
 	log      *zap.Logger
 	now      func() time.Time
 	dial     func(ctx context.Context, network, address string) (net.Conn, error) // tests only; nil: the net package's
+	pageSize int                                                                  // tests only make it smaller
 	keychain keychain
 
 	mu        sync.Mutex
@@ -85,7 +86,7 @@ type Scanner struct {
 func New(o Options) *Scanner {
 	o = o.orDefaults()
 	return &Scanner{
-		opts: o, log: o.Log, now: o.Now,
+		opts: o, log: o.Log, now: o.Now, pageSize: pageSize,
 		keychain:  keychain{now: o.Now, known: make(map[string]keychainEntry)},
 		hosts:     make(map[string]*host),
 		endpoints: make(map[string]*endpoint),
@@ -164,10 +165,11 @@ func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot) (changed
 	fail = s.visit(ctx, src, func(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository) error {
 		pages := listing{
 			send:     func(req *http.Request) (*http.Response, error) { return ep.send(ctx, client, req) },
+			size:     s.pageSize,
 			maxPages: s.opts.MaxPages, maxTags: s.opts.MaxTags, before: list.pages,
 		}
 		u := repoURL(repo, src.Image.Insecure, "tags/list")
-		u.RawQuery = fmt.Sprintf("n=%d", pageSize)
+		u.RawQuery = fmt.Sprintf("n=%d", s.pageSize)
 		read, err := pages.read(ctx, u)
 		if err != nil {
 			return err
