@@ -76,15 +76,17 @@ func (a *applier) run(ctx context.Context) {
 	defer timer.Stop()
 	var applied bump.Head
 	for {
+		due := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.wakes:
 		case <-timer.C:
+			due = true
 		}
 		r := a.wanted()
-		if r == nil {
-			continue
+		if r == nil || !due && r.head == applied {
+			continue // woken for a revision that is already there
 		}
 		if reason := a.blocked(r.head); reason != "" {
 			a.house.status.applied(bump.Result{App: a.app.Name, Head: r.head, Reason: reason}, nil)

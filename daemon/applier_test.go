@@ -1,0 +1,158 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"hoist/bump"
+	"hoist/config"
+	"hoist/reconcile"
+)
+
+// pretend is an engine whose health a test decides.
+type pretend struct {
+	mu      sync.Mutex
+	applied []string // "app@hash", in order
+	failing map[string]error
+	health  func(ctx context.Context, a reconcile.App, r bump.Result) (bump.Result, error)
+}
+
+func (p *pretend) Apply(_ context.Context, a reconcile.App, _ fs.FS, h bump.Head) (bump.Result, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.applied = append(p.applied, a.Name.Name+"@"+h.Hash)
+	if err := p.failing[a.Name.Name]; err != nil {
+		if err == errPanic {
+			panic("a build went wrong")
+		}
+		return bump.Result{App: a.Name, Head: h}, err
+	}
+	return bump.Result{App: a.Name, Head: h}, nil
+}
+
+var errPanic = errors.New("panic")
+
+func (p *pretend) Health(ctx context.Context, a reconcile.App, r bump.Result) (bump.Result, error) {
+	if p.health != nil {
+		return p.health(ctx, a, r)
+	}
+	r.Ready = true
+	return r, nil
+}
+
+func (p *pretend) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.applied, " ")
+}
+
+func name(n string) bump.Name { return bump.Name{Namespace: "hoist", Name: n} }
+
+// appliersOf brings up the appliers of apps on one repository and returns the
+// offer of a new head to all of them.
+func appliersOf(t *testing.T, e engine, apps ...config.App) (*live, func(hash string)) {
+	t.Helper()
+	cfg := &config.Config{Apply: apps}
+	l := &live{house: Open(cfg, Options{Log: zap.NewNop()}), branches: map[bump.Name]*branch{name("fleet"): {}}}
+	l.bringAppliers(Doors{Apply: func(*House) (engine, error) { return e, nil }})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for _, a := range l.appliers {
+		wg.Go(func() { a.run(ctx) })
+	}
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+		goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	})
+	return l, func(hash string) {
+		for _, a := range l.appliers {
+			a.offer(revision{head: bump.Head{Repository: name("fleet"), Branch: "main", Hash: hash}})
+		}
+	}
+}
+
+func app(n string, needs ...string) config.App {
+	a := config.App{App: reconcile.App{Name: name(n)}, RepositoryName: name("fleet")}
+	for _, d := range needs {
+		a.DependsOn = append(a.DependsOn, reconcile.DependencyRef{Name: d})
+	}
+	return a
+}
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+		time.Sleep(time.Millisecond) // between two looks
+	}
+}
+
+func TestAppWaitsForWhatItDependsOn(t *testing.T) {
+	e := &pretend{}
+	_, offer := appliersOf(t, e, app("shop", "database"), app("database"))
+	offer("1")
+	waitFor(t, "first revision", func() bool { return e.log() == "database@1 shop@1" })
+	offer("2")
+	waitFor(t, "second revision", func() bool { return e.log() == "database@1 shop@1 database@2 shop@2" })
+}
+
+func TestNewRevisionEndsTheWaitForAnOldOne(t *testing.T) { // C19
+	e := &pretend{}
+	e.health = func(ctx context.Context, _ reconcile.App, r bump.Result) (bump.Result, error) {
+		if r.Head.Hash == "bad" {
+			<-ctx.Done() // never healthy
+			return r, ctx.Err()
+		}
+		r.Ready = true
+		return r, nil
+	}
+	l, offer := appliersOf(t, e, app("shop"))
+	offer("bad")
+	waitFor(t, "the bad revision", func() bool { return e.log() == "shop@bad" })
+	offer("good")
+	waitFor(t, "the good revision", func() bool { return l.house.status.snapshot().Apps[0].Ready })
+	if got := e.log(); got != "shop@bad shop@good" {
+		t.Errorf("applied %s", got)
+	}
+}
+
+func TestPanicEndsOneApplyOnly(t *testing.T) { // D14
+	e := &pretend{failing: map[string]error{"broken": errPanic}}
+	l, offer := appliersOf(t, e, app("broken"), app("shop"))
+	offer("1")
+	apps := func() map[string]AppStatus {
+		m := make(map[string]AppStatus)
+		for _, a := range l.house.status.snapshot().Apps {
+			m[a.Name] = a
+		}
+		return m
+	}
+	waitFor(t, "both apps", func() bool { return apps()["hoist:shop"].Ready && apps()["hoist:broken"].Reason != "not applied yet" })
+	if reason := apps()["hoist:broken"].Reason; !strings.HasPrefix(reason, "apply broken: internal error: a build went wrong") {
+		t.Errorf("reason %q", reason)
+	}
+}
+
+func TestSameRevisionIsNotAppliedTwice(t *testing.T) {
+	e := &pretend{}
+	l, offer := appliersOf(t, e, app("shop"))
+	offer("1")
+	waitFor(t, "the revision", func() bool { return l.house.status.snapshot().Apps[0].Ready })
+	offer("1")
+	offer("2")
+	waitFor(t, "the next one", func() bool { return strings.HasSuffix(e.log(), "shop@2") })
+	if got := e.log(); got != "shop@1 shop@2" {
+		t.Errorf("applied %s", got)
+	}
+}
