@@ -19,6 +19,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -206,10 +207,10 @@ func newRoute(r Route) *route {
 		images:       make(map[string]string),
 		repositories: make(map[string]string),
 	}
-	for _, image := range r.Images {
+	for _, image := range slices.Backward(r.Images) { // of two spellings the first stays
 		to.images[imageKey(image)] = image
 	}
-	for _, repo := range r.Repositories {
+	for _, repo := range slices.Backward(r.Repositories) {
 		to.repositories[gitKey(repo)] = repo
 	}
 	return to

@@ -204,6 +204,28 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
+// TestBlankCredentials asks below HTTP, whose headers lose the blank at their end.
+func TestBlankCredentials(t *testing.T) {
+	basicOnly := bump.Secret{"username": []byte("u"), "password": []byte("p")}
+	for _, header := range []string{"Bearer ", "Basic Og==", "Basic dTo="} {
+		if authorized(basicOnly, []string{header}) || authorized(bump.Secret{}, []string{header}) {
+			t.Errorf("%q is let in", header)
+		}
+	}
+	if signed(nil, []string{"sha256=", "sha256="}, nil) || authorized(bump.Secret{"token": []byte("t")}, []string{"Bearer t", "Bearer t"}) {
+		t.Error("a header that is there twice is let in")
+	}
+}
+
+// TestOneHintForTwoSpellings names one image twice.
+func TestOneHintForTwoSpellings(t *testing.T) {
+	h := open(t, ci("docker.io/library/nginx", "nginx"))
+	code, _, _ := h.send(t, message{path: "/hook/ci", header: signature("sha256", sha256.New, "open sesame", "")})
+	if got, want := h.heard(), []Hint{{Image: "docker.io/library/nginx", Trigger: "webhook ci"}}; code != 202 || !reflect.DeepEqual(got, want) {
+		t.Errorf("%d, hints %v, want %v", code, got, want)
+	}
+}
+
 // TestEmptySecret is the rest of W1: nobody gets in, and the log says why, once.
 func TestEmptySecret(t *testing.T) {
 	for _, s := range []func(context.Context) (bump.Secret, error){
@@ -248,11 +270,13 @@ func TestSecretIsReadAtEachRequest(t *testing.T) {
 	got = append(got, try("new"), try("new"))
 	gone = false
 	got = append(got, try("new"))
-	if want := []int{202, 401, 401, 202, 503, 503, 202}; !reflect.DeepEqual(got, want) {
+	gone = true
+	got = append(got, try("new"))
+	if want := []int{202, 401, 401, 202, 503, 503, 202, 503}; !reflect.DeepEqual(got, want) {
 		t.Errorf("statuses %v, want %v", got, want)
 	}
-	if n := h.logs.FilterLevelExact(zap.WarnLevel).Len(); n != 1 {
-		t.Errorf("%d warnings in the log, want 1", n)
+	if n := h.logs.FilterLevelExact(zap.WarnLevel).Len(); n != 2 {
+		t.Errorf("%d warnings in the log, want one for each time that it went away", n)
 	}
 }
 
