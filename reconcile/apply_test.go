@@ -88,6 +88,49 @@ func TestDriftIsCorrected(t *testing.T) {
 	}
 }
 
+// Many objects are looked at with one list; what is missing there (deleted, or
+// its labels taken away) is looked at again by itself.
+func TestDriftAmongMany(t *testing.T) {
+	f := newField(t)
+	var pairs []string
+	for _, n := range strings.Split("abcdefghij", "") {
+		pairs = append(pairs, n+".yaml", configMap(n, "1"))
+	}
+	files, h := apps(pairs...), f.head()
+	for _, restarted := range []bool{false, true} {
+		if _, err := f.try(files, h); err != nil {
+			t.Fatal(err)
+		}
+		f.edit("a", "key", "by hand")
+		if err := f.eng.client.Resource(configMaps).Namespace(f.ns).Delete(t.Context(), "b", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		c := f.get(configMaps, "c")
+		c.SetLabels(nil)
+		if _, err := f.eng.client.Resource(configMaps).Namespace(f.ns).Update(t.Context(), c, metav1.UpdateOptions{FieldManager: "kubectl-edit"}); err != nil {
+			t.Fatal(err)
+		}
+		if restarted {
+			f.engine()
+		}
+		f.line.reset()
+		r, err := f.try(files, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.want(r, "configured ConfigMap/a, created ConfigMap/b, configured ConfigMap/c, unchanged ConfigMap/d, unchanged ConfigMap/e, unchanged ConfigMap/f, unchanged ConfigMap/g, unchanged ConfigMap/h, unchanged ConfigMap/i, unchanged ConfigMap/j")
+		if !restarted && f.line.counts["GET"] > 4 { // inventory, list, b, c
+			t.Errorf("requests = %v, want 4 GET", f.line.counts)
+		}
+		if got := f.owned(); got != "a b c d e f g h i j" {
+			t.Errorf("config maps of the app = %s", got)
+		}
+		if got := strings.Join(f.logged("drift corrected"), " "); got != strings.ReplaceAll("ConfigMap/NS/a ConfigMap/NS/b ConfigMap/NS/c", "NS", f.ns) {
+			t.Errorf("logged drift of %s", got)
+		}
+	}
+}
+
 func TestPruneOfARemovedObject(t *testing.T) {
 	f := newField(t)
 	f.apply(apps("a.yaml", configMap("a", "1"), "b.yaml", configMap("b", "1")))

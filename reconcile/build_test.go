@@ -170,6 +170,34 @@ func TestBuildRefuses(t *testing.T) {
 	}
 }
 
+// The example repository builds, in every environment.
+func TestBuildExample(t *testing.T) {
+	root, err := os.OpenRoot("../testdata/infrastructure")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, dir := range []string{"environments/dev", "environments/staging", "environments/production", "clusters/us-east-1"} {
+		s, err := Build(t.Context(), root.FS(), App{Path: dir})
+		if err != nil || len(s.Objects) < 2 {
+			t.Errorf("%s: %v, %v", dir, s, err)
+		}
+	}
+}
+
+// B1: a panic in kustomize is that build's error, and the next build works.
+func TestBuildPanic(t *testing.T) {
+	_, err := Build(t.Context(), panicFS{tree("a.yaml", configMap("a", "1"))}, App{})
+	if err == nil || !strings.Contains(err.Error(), "panicked") {
+		t.Errorf("error = %v, want the panic", err)
+	}
+	mustBuild(t, tree("a.yaml", configMap("a", "1")), App{})
+}
+
+type panicFS struct{ fstest.MapFS }
+
+func (panicFS) ReadFile(string) ([]byte, error) { panic("boom") }
+
 // B6: a path that is gone is an error, not an empty set.
 func TestBuildPathGone(t *testing.T) {
 	if _, err := Build(t.Context(), tree("a.yaml", configMap("a", "1")), App{Path: "apps"}); err == nil {

@@ -86,3 +86,27 @@ func TestWaitEnds(t *testing.T) {
 		t.Errorf("error = %v, want %v", err, newer)
 	}
 }
+
+// Many objects of one kind share a watch.
+func TestWaitForMany(t *testing.T) {
+	f := newField(t)
+	f.app.Wait = true
+	files := map[string]string{}
+	for _, n := range []string{"one", "two", "three", "four"} {
+		files["apps/"+n+".yaml"] = strings.ReplaceAll(strings.Replace(webOf("1.0.0-slow"), "Seconds: 3", "Seconds: 60", 1), "web", n)
+	}
+	r := f.health(t.Context(), f.apply(files))
+	if !r.Ready {
+		t.Errorf("health = %q", r.Reason)
+	}
+	// Discovery and the looks before the writes are in it, too; the pods take five seconds.
+	if n := f.line.counts["GET"]; n > 16 {
+		t.Errorf("%d GET for one wait: it polls", n)
+	}
+	// Nothing changed: what was healthy is not asked for again.
+	r = f.apply(files)
+	f.line.reset()
+	if r = f.health(t.Context(), r); !r.Ready || f.line.counts["GET"] > 1 { // the inventory
+		t.Errorf("ready %v after requests %v, want ready after the inventory alone", r.Ready, f.line.counts)
+	}
+}
