@@ -104,7 +104,7 @@ func (f *file) editable(l leaf) (start, end int, problem string) {
 		return l.start, l.end, ""
 	}
 	text := f.src[l.body.start:l.body.end]
-	if len(text) == 0 || len(bytes.TrimSpace(text)) != len(text) || bytes.ContainsAny(text, " \t") {
+	if len(text) == 0 || bytes.ContainsAny(text, " \t") || strings.TrimRight(l.node.Value, "\n\r\u0085\u2028\u2029") != string(text) {
 		return 0, 0, "value is a block of several lines or words: write it on one line"
 	}
 	return l.body.start, l.body.end, ""

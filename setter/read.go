@@ -44,9 +44,19 @@ func (r *reader) read(j job) error {
 	case j.kind == jsonFile:
 		j.into.sites = findJSON(src)
 	default:
-		j.into.sites = find(src)
+		j.into.sites = safely(src)
 	}
 	return nil
+}
+
+// safely is find, but a mistake of ours in one file does not end the program.
+func safely(src []byte) (sites []bump.Site) {
+	defer func() {
+		if p := recover(); p != nil {
+			sites = everywhere(src, fmt.Sprintf("file has a marker but Hoist cannot understand the file, which is a mistake of ours (%v)", p))
+		}
+	}()
+	return find(src)
 }
 
 // fill reads f up to one byte more than the limit and reports whether that was all.

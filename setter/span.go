@@ -155,8 +155,8 @@ func blockSpan(src []byte, start int, n *yaml.Node) (span, bool) {
 	if start >= len(src) || src[start] != '|' && src[start] != '>' {
 		return s, false
 	}
-	i := start
-	for i < len(src) && !isSpace(src[i:]) {
+	i := start + 1
+	for i < len(src) && (src[i] == '+' || src[i] == '-' || '0' <= src[i] && src[i] <= '9') {
 		i++
 	}
 	s.header = i

@@ -152,7 +152,7 @@ func (s *setRun) run(ctx context.Context, dir string, selections map[bump.Name]b
 		return err
 	}
 	defer root.Close()
-	sites, err := setter.Sites(ctx, os.DirFS(dir), opt)
+	sites, err := setter.Sites(ctx, setter.Dir(dir), opt)
 	if err != nil {
 		return err
 	}
