@@ -128,13 +128,13 @@ func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
 			return nil, err
 		}
 	}
-	meta, err := t.wrap(dir, file, a)
+	meta, sorts, err := t.wrap(dir, file, a)
 	if err != nil {
 		return nil, err
 	}
 	var rm resmap.ResMap
 	if _, empty := t.generated[path.Join(treeRoot, dir, emptyMark)]; !empty {
-		rm, err = t.run()
+		rm, err = t.run(sorts)
 		if err != nil {
 			return nil, err
 		}
@@ -148,15 +148,20 @@ func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
 		set.Files = append(set.Files, f)
 	}
 	slices.Sort(set.Files)
-	set.Warnings = t.warnings
+	slices.Sort(t.warnings)
+	set.Warnings = slices.Compact(t.warnings) // a base may be used twice
 	return set, nil
 }
 
 // run lets kustomize build what wrap prepared. Its schema survives to the next
 // build, which saves parsing it, unless this build brought its own.
-func (t *treeFS) run() (resmap.ResMap, error) {
+func (t *treeFS) run(sorts bool) (resmap.ResMap, error) {
+	order := krusty.ReorderOptionNone
+	if sorts {
+		order = krusty.ReorderOptionUnspecified // as the file says; kustomize warns when both speak
+	}
 	rm, err := krusty.MakeKustomizer(&krusty.Options{
-		Reorder: krusty.ReorderOptionNone,
+		Reorder: order,
 		// Files may come from anywhere in the tree, as in Flux; treeFS sees to it
 		// that they come from nowhere else.
 		LoadRestrictions: types.LoadRestrictionsNone,
@@ -212,20 +217,21 @@ func (t *treeFS) kustomizationOf(dir string) (string, error) {
 	return found, nil
 }
 
-// wrap writes the kustomization of our own that stands above the app's, and
-// returns the build metadata that the app's own file asks for.
-func (t *treeFS) wrap(dir, file string, a App) ([]string, error) {
+// wrap writes the kustomization of our own that stands above the app's. It
+// returns the build metadata that the app's own file asks for, and whether that
+// file sorts the objects.
+func (t *treeFS) wrap(dir, file string, a App) (meta []string, sorts bool, err error) {
 	var theirs types.Kustomization
 	if file != "" {
 		b, err := t.read(file)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if err := theirs.Unmarshal(b); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, false, fmt.Errorf("%s: %w", file, err)
 		}
 		if theirs.Kind == types.ComponentKind {
-			return nil, fmt.Errorf("%s: a Component is built by the kustomization that includes it", file)
+			return nil, false, fmt.Errorf("%s: a Component is built by the kustomization that includes it", file)
 		}
 	}
 	ours := types.Kustomization{
@@ -238,10 +244,10 @@ func (t *treeFS) wrap(dir, file string, a App) ([]string, error) {
 	ours.FixKustomization()
 	b, err := json.Marshal(ours)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	t.generated[path.Join(buildRoot, konfig.DefaultKustomizationFileName())] = b
-	return theirs.BuildMetadata, nil
+	return theirs.BuildMetadata, theirs.SortOptions != nil, nil
 }
 
 // emptyMark stands for a generated kustomization without resources, which

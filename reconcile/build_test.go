@@ -170,6 +170,27 @@ func TestBuildRefuses(t *testing.T) {
 	}
 }
 
+// What only the top of a build decides is still decided by the app's own file.
+func TestBuildSortAndMetadata(t *testing.T) {
+	s := mustBuild(t, tree("prod/kustomization.yaml", "resources: [../base, sa.yaml]\nsortOptions: {order: fifo}\nbuildMetadata: [originAnnotations, managedByLabel]\n",
+		"prod/sa.yaml", "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: s}\n", "base/kustomization.yaml", "resources: [a.yaml]\n", "base/a.yaml", configMap("a", "1")), App{Path: "prod"})
+	if got := names(s); got != "ConfigMap/a<base/a.yaml ServiceAccount/s<prod/sa.yaml" {
+		t.Errorf("objects = %s", got)
+	}
+	o := s.Objects[0].Object
+	if got := o.GetAnnotations()[originAnnotation]; got != "path: ../base/a.yaml\n" {
+		t.Errorf("origin = %q, want the path from the app's directory", got)
+	}
+	if got := o.GetLabels()["app.kubernetes.io/managed-by"]; !strings.HasPrefix(got, "kustomize") {
+		t.Errorf("managed-by = %q", got)
+	}
+	s = mustBuild(t, tree("kustomization.yaml", "resources: [a.yaml, ns.yaml]\nsortOptions: {order: legacy}\n",
+		"a.yaml", configMap("a", "1"), "ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: space}\n"), App{})
+	if got := names(s); got != "Namespace/space<ns.yaml ConfigMap/a<a.yaml" {
+		t.Errorf("objects sorted = %s", got)
+	}
+}
+
 // The example repository builds, in every environment.
 func TestBuildExample(t *testing.T) {
 	root, err := os.OpenRoot("../testdata/infrastructure")

@@ -10,7 +10,6 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -110,8 +109,8 @@ func (e *Engine) diff(ctx context.Context, t *target) (Difference, error) {
 
 func (e *Engine) diffRemoved(ctx context.Context, app bump.Name, en Entry) (Difference, error) {
 	d := Difference{Object: en.Object}
-	r, err := e.kinds.resource(ctx, schema.FromAPIVersionAndKind(en.APIVersion, en.Kind))
-	if meta.IsNoMatchError(err) {
+	r, err := e.kinds.still(ctx, schema.FromAPIVersionAndKind(en.APIVersion, en.Kind))
+	if errors.Is(err, errGone) {
 		return d, nil
 	}
 	if err != nil {

@@ -2,10 +2,12 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -17,23 +19,16 @@ import (
 // kinds knows where a kind lives in the API. It asks the server once, and again
 // when it meets a kind that it does not know.
 type kinds struct {
+	direct discovery.DiscoveryInterfaceWithContext // asks the server every time
 	mapper *restmapper.DeferredDiscoveryRESTMapper
 }
 
 func newKinds(cfg *rest.Config) (*kinds, error) {
-	client, err := rest.HTTPClientFor(cfg)
+	d, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	return newKindsFor(cfg, client)
-}
-
-func newKindsFor(cfg *rest.Config, client *http.Client) (*kinds, error) {
-	d, err := discovery.NewDiscoveryClientForConfigAndClient(cfg, client)
-	if err != nil {
-		return nil, fmt.Errorf("reach the cluster: %w", err)
-	}
-	return &kinds{restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d))}, nil
+	return &kinds{d, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d))}, nil
 }
 
 // resource says which resource a kind is and whether its objects live in namespaces.
@@ -53,6 +48,55 @@ func (k *kinds) resource(ctx context.Context, gvk schema.GroupVersionKind) (reso
 	}
 	return resource{m.Resource, m.Scope.Name() == meta.RESTScopeNameNamespace}, nil
 }
+
+// still finds a kind that an inventory names, in whatever version it is served
+// now. It answers errGone only when the server says that no version of its group
+// has the kind: a group that does not answer, as an aggregated API whose server
+// is down, is an error, because its objects are still there.
+func (k *kinds) still(ctx context.Context, gvk schema.GroupVersionKind) (resource, error) {
+	r, err := k.resource(ctx, gvk)
+	if !meta.IsNoMatchError(err) {
+		return r, err
+	}
+	if m, err := k.mapper.RESTMappingWithContext(ctx, gvk.GroupKind()); err == nil {
+		return resource{m.Resource, m.Scope.Name() == meta.RESTScopeNameNamespace}, nil
+	}
+	versions := []string{gvk.GroupVersion().String()}
+	if gvk.Group != "" {
+		if versions, err = k.versions(ctx, gvk.Group); err != nil {
+			return resource{}, err
+		}
+	}
+	for _, v := range versions {
+		list, err := k.direct.ServerResourcesForGroupVersionWithContext(ctx, v)
+		if err != nil {
+			return resource{}, err
+		}
+		for _, r := range list.APIResources {
+			if r.Kind == gvk.Kind {
+				return resource{}, fmt.Errorf("%s appeared a moment ago in %s", gvk.Kind, v)
+			}
+		}
+	}
+	return resource{}, errGone
+}
+
+// versions asks for one group by itself: the list of all groups leaves out those
+// that do not answer. A group that nobody announces has no versions.
+func (k *kinds) versions(ctx context.Context, group string) ([]string, error) {
+	var g metav1.APIGroup
+	err := k.direct.RESTClient().Get().AbsPath("/apis/" + group).Do(ctx).Into(&g)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	var all []string
+	for _, v := range g.Versions {
+		all = append(all, v.GroupVersion)
+	}
+	return all, err
+}
+
+var errGone = errors.New("its kind is not served any more")
 
 var crdKind = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 

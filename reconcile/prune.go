@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -106,8 +105,8 @@ func (p *pass) remove(ctx context.Context, entries []Entry) ([]fate, error) {
 
 // remove deletes one object if it is still the one that we applied.
 func (e *Engine) remove(ctx context.Context, app bump.Name, en Entry) (fate, error) {
-	r, err := e.kinds.resource(ctx, schema.FromAPIVersionAndKind(en.APIVersion, en.Kind))
-	if meta.IsNoMatchError(err) {
+	r, err := e.kinds.still(ctx, schema.FromAPIVersionAndKind(en.APIVersion, en.Kind))
+	if errors.Is(err, errGone) {
 		return fate{gone: true}, nil // the kind went, and its objects with it
 	}
 	if err != nil {
