@@ -161,7 +161,7 @@ func TestSameAsTheLongWay(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	filters := [][2]string{{"", ""}, {"", ""}, {`^v`, ""}, {`^(?:app-)?(.*)$`, "$1"}, {`^(?P<v>[^-]*)-?(.*)$`, "${v}"}, {`(\d+)\.(\d+)`, "v$1.$2.0"}}
 	orders := map[string]func([]string) string{"asc": naiveAlphabetical(false), "desc": naiveAlphabetical(true)}
-	for range 4000 {
+	for range 1000 {
 		tags := randomTags(r)
 		f := filters[r.IntN(len(filters))]
 		rng := ranges[r.IntN(len(ranges))]
@@ -201,7 +201,7 @@ func TestEveryRangeAtEveryEdge(t *testing.T) {
 		}
 	}
 	tried := 0
-	for range 3000 {
+	for range 1000 {
 		rng := ""
 		for i := range r.IntN(3) + 1 {
 			if i > 0 {
@@ -222,7 +222,7 @@ func TestEveryRangeAtEveryEdge(t *testing.T) {
 			}
 		}
 	}
-	if tried < 1000 {
+	if tried < 400 {
 		t.Errorf("only %d ranges were valid", tried)
 	}
 }
