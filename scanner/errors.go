@@ -79,6 +79,9 @@ func (e *endpoint) explainAnswer(answer *transport.Error) *failure {
 		said = fmt.Sprintf("%s: %s", answer.Errors[0].Code, answer.Errors[0].Message)
 	}
 	f := e.explainStatus(answer.StatusCode, where, said)
+	if answer.StatusCode == http.StatusNotFound {
+		f.text = fmt.Sprintf("404 not found: %s does not answer as a registry", where)
+	}
 	if answer.StatusCode == http.StatusUnauthorized && !e.creds.anonymous() {
 		f.blame = blameLogin // the token server knows credentials, not repositories
 	}
@@ -119,7 +122,9 @@ func (e *endpoint) explainStatus(status int, where, said string) *failure {
 	case status == http.StatusForbidden:
 		add("%s forbids this: allow the credentials to pull from this repository", where)
 	case status == http.StatusNotFound:
-		add("%s has no such repository, or hides it from these credentials", where)
+		add("%s has no such repository or tag, or hides it from these credentials", where)
+	case status == http.StatusBadRequest && e.wire.insecure:
+		add("if %s has TLS, take insecure: true away", where)
 	case status == http.StatusTooManyRequests:
 		f.blame = blameHost
 		add("%s asks to be left alone", where)

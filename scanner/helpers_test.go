@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,10 +101,8 @@ func (l *tagList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n = min(n, l.pageMost)
 	}
 	rest := l.tags
-	for i, tag := range l.tags {
-		if last := r.URL.Query().Get("last"); last != "" && tag == last {
-			rest = l.tags[i+1:]
-		}
+	if last := r.URL.Query().Get("last"); last != "" {
+		rest = l.tags[slices.Index(l.tags, last)+1:]
 	}
 	if n < len(rest) {
 		rest = rest[:n]

@@ -82,7 +82,7 @@ func (l *listing) read(ctx context.Context, first *url.URL) (changed bool, err e
 }
 
 // take adds one page: held while all pages equal those of the last listing,
-// parsed otherwise.
+// parsed otherwise. Tags come out in no order; the caller sorts.
 func (l *listing) take(body *bytes.Buffer, same bool) (bool, error) {
 	defer buffers.Put(body)
 	sum := maphash.Bytes(seed, body.Bytes())
@@ -90,9 +90,6 @@ func (l *listing) take(body *bytes.Buffer, same bool) (bool, error) {
 		l.pages = append(l.pages, l.before[n])
 		l.held = append(l.held, bytes.Clone(body.Bytes()))
 		return true, l.bound(l.before[n].tags)
-	}
-	if err := l.parseHeld(); err != nil {
-		return false, err
 	}
 	tags, err := parsePage(body.Bytes())
 	if err != nil {

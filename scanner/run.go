@@ -46,7 +46,8 @@ type Outcome struct {
 //
 // First scans start within a few seconds of each other, later ones are spread
 // over the interval. One Run at a time: after a change of the configuration,
-// end it and start it anew.
+// end it and start it anew. What the last one knew and is not older than an
+// interval is told at once, as changed, without a scan.
 func (s *Scanner) Run(ctx context.Context, sources []Source, out func(Outcome)) {
 	jobs, err := s.newJobs(sources)
 	if err != nil {
@@ -54,6 +55,7 @@ func (s *Scanner) Run(ctx context.Context, sources []Source, out func(Outcome)) 
 	}
 	s.mu.Lock()
 	for _, j := range jobs {
+		j.list = s.known[j.key]
 		s.jobs[j.image] = append(s.jobs[j.image], j)
 	}
 	s.mu.Unlock()
@@ -75,6 +77,10 @@ func (s *Scanner) Run(ctx context.Context, sources []Source, out func(Outcome)) 
 	all.Wait()
 	s.mu.Lock()
 	clear(s.jobs)
+	s.known = make(map[string]snapshot, len(jobs))
+	for _, j := range jobs {
+		s.known[j.key] = j.list
+	}
 	s.mu.Unlock()
 	s.Close()
 }
@@ -115,13 +121,15 @@ type wakeup struct {
 
 // job is one scan that is repeated, and everyone who wants its outcome.
 type job struct {
+	key      string // see shareKey
 	image    string // canonical
 	source   Source // with the shortest interval and the longest timeout
 	interval time.Duration
 	views    []*view
 
 	list    snapshot
-	fails   int // in a row
+	told    bool // a list was told in this Run
+	fails   int  // in a row
 	refused refusal
 	paused  string        // the pause that was told last
 	due     []time.Time   // scans asked for by hints, soonest first
@@ -156,7 +164,7 @@ func (s *Scanner) newJobs(sources []Source) ([]*job, error) {
 		key := shareKey(src)
 		j, ok := jobs[key]
 		if !ok {
-			j = &job{image: canonical(src.Image.Image), source: src, bell: make(chan struct{}, 1)}
+			j = &job{key: key, image: canonical(src.Image.Image), source: src, bell: make(chan struct{}, 1)}
 			j.interval = src.Image.Interval.Or(DefaultInterval)
 			jobs[key] = j
 			order = append(order, j)
@@ -217,6 +225,11 @@ func (j *job) answer() wakeup {
 func (s *Scanner) loop(ctx context.Context, j *job, delay time.Duration, tell func(Outcome)) {
 	trigger := "start"
 	regular := time.Now().Add(delay)
+	if left := j.interval - s.now().Sub(j.list.scanned); j.list.pages != nil && left > 0 {
+		wait := min(left, rand.N(j.interval))
+		j.tellAll(tell, nil, true, "start", s.now().Add(wait))
+		trigger, regular = "poll", time.Now().Add(wait)
+	}
 	for {
 		next := regular
 		if len(j.due) > 0 && j.due[0].Before(next) {
@@ -254,7 +267,7 @@ func (s *Scanner) pass(ctx context.Context, j *job, trigger string, tell func(Ou
 	if trigger == "poll" && s.stillRefused(ctx, j) {
 		return j.interval
 	}
-	first := j.list.pages == nil
+	first := !j.told
 	changed, fail := s.scan(ctx, j.source, &j.list)
 	if ctx.Err() != nil {
 		return 0
@@ -263,12 +276,19 @@ func (s *Scanner) pass(ctx context.Context, j *job, trigger string, tell func(Ou
 	if j.toldPause(fail) {
 		return wait
 	}
-	next := s.now().Add(wait)
 	if changed && j.list.dropped > 0 {
 		s.log.Warn("tags outside the OCI grammar dropped", zap.String("image", j.source.Image.Image), zap.Int("tags", j.list.dropped))
 	}
+	j.tellAll(tell, fail, changed, trigger, s.now().Add(wait))
+	return wait
+}
+
+// tellAll gives everyone the outcome of a scan.
+func (j *job) tellAll(tell func(Outcome), fail *failure, changed bool, trigger string, next time.Time) {
+	first := !j.told && fail == nil
+	j.told = j.told || first
 	for _, v := range j.views {
-		differs := changed && v.update(j.list.tags, first)
+		differs := (first || changed) && v.update(j.list.tags, first)
 		for _, src := range v.sources {
 			o := Outcome{Name: src.Image.Name, Changed: differs, Next: next}
 			if fail != nil {
@@ -278,7 +298,6 @@ func (s *Scanner) pass(ctx context.Context, j *job, trigger string, tell func(Ou
 			tell(o)
 		}
 	}
-	return wait
 }
 
 // stillRefused tells whether an image was refused lately and would be asked for

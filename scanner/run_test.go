@@ -28,11 +28,23 @@ func (d *diary) note(o Outcome) {
 	d.when = append(d.when, time.Now())
 }
 
-// of returns the outcomes for one name.
-func (d *diary) of(name string) []Outcome {
+// list returns all outcomes, in order.
+func (d *diary) list() []Outcome {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(d.all), func(o Outcome) bool { return o.Name.Name != name })
+	return slices.Clone(d.all)
+}
+
+// times returns when they came.
+func (d *diary) times() []time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.when)
+}
+
+// of returns the outcomes for one name.
+func (d *diary) of(name string) []Outcome {
+	return slices.DeleteFunc(d.list(), func(o Outcome) bool { return o.Name.Name != name })
 }
 
 // start runs the sources in a bubble and returns how to end the run.
@@ -161,17 +173,17 @@ func TestR28Spread(t *testing.T) {
 		var sources []Source
 		for n := range 1000 {
 			src := plain("reg.example", fmt.Sprintf("acme/web%d", n))
-			src.Image.Interval = bump.Duration(5 * time.Minute)
+			src.Image.Interval = bump.Duration(10 * time.Minute)
 			sources = append(sources, src)
 		}
 		var notes diary
 		stop := start(t, s, &notes, sources...)
 		defer stop()
 		settle(time.Minute)
-		if len(notes.all) != len(sources) {
-			t.Errorf("%d of %d images scanned within a minute", len(notes.all), len(sources))
+		if len(notes.list()) != len(sources) {
+			t.Errorf("%d of %d images scanned within a minute", len(notes.list()), len(sources))
 		}
-		settle(20 * time.Minute)
+		settle(10 * time.Minute)
 		mu.Lock()
 		defer mu.Unlock()
 		if most > 3 {
@@ -248,9 +260,9 @@ func TestW8Hint(t *testing.T) {
 		if got := list.lists() - before; got != 4 {
 			t.Errorf("%d scans after a hint, want 4: now and after 5, 15 and 60 s", got)
 		}
-		for i, o := range notes.all {
+		for i, o := range notes.list() {
 			if o.Changed && len(o.Tags.List) == 2 {
-				if late := notes.when[i].Sub(hinted); late > 16*time.Second {
+				if late := notes.times()[i].Sub(hinted); late > 16*time.Second {
 					t.Errorf("the tag was seen after %v, want 15 s", late)
 				}
 				return
@@ -275,12 +287,12 @@ func TestRenewedSecretEndsTheRefusal(t *testing.T) {
 		stop := start(t, s, &notes, src)
 		defer stop()
 		settle(20 * time.Minute)
-		if tried != 2 || len(notes.all) > 2 {
-			t.Errorf("wrong credentials were tried %d times with %d outcomes, want 2 and at most 2", tried, len(notes.all))
+		if tried != 2 || len(notes.list()) > 2 {
+			t.Errorf("wrong credentials were tried %d times with %d outcomes, want 2 and at most 2", tried, len(notes.list()))
 		}
 		pass.Store("new")
 		settle(2 * time.Minute)
-		if last := notes.all[len(notes.all)-1]; last.Err != nil || len(last.Tags.List) != 1 {
+		if last := notes.list()[len(notes.list())-1]; last.Err != nil || len(last.Tags.List) != 1 {
 			t.Errorf("two minutes after the secret was renewed: %+v", last)
 		}
 	})
@@ -313,7 +325,7 @@ func TestRenewedSecretEndsTheSlowProbe(t *testing.T) {
 		settle(10 * time.Minute)
 		user.Store("new")
 		settle(90 * time.Second)
-		if last := notes.all[len(notes.all)-1]; last.Err != nil || len(last.Tags.List) != 1 {
+		if last := notes.list()[len(notes.list())-1]; last.Err != nil || len(last.Tags.List) != 1 {
 			t.Errorf("90 s after the secret was renewed: %+v", last)
 		}
 	})
@@ -353,8 +365,8 @@ func TestSuspendedImageIsNotScanned(t *testing.T) {
 			t.Errorf("Wake woke %d scans of a suspended image", n)
 		}
 		settle(time.Hour)
-		if list.lists() != 0 || len(notes.all) != 0 {
-			t.Errorf("%d scans, %d outcomes of a suspended image", list.lists(), len(notes.all))
+		if list.lists() != 0 || len(notes.list()) != 0 {
+			t.Errorf("%d scans, %d outcomes of a suspended image", list.lists(), len(notes.list()))
 		}
 	})
 }
@@ -378,8 +390,8 @@ func TestRunEndsAndStartsAnew(t *testing.T) {
 		settle(5 * time.Second)
 		began := time.Now()
 		stop()
-		if took := time.Since(began); took > 0 || len(notes.all) != 0 {
-			t.Errorf("took %v to end and told %d outcomes, want at once and none", took, len(notes.all))
+		if took := time.Since(began); took > 0 || len(notes.list()) != 0 {
+			t.Errorf("took %v to end and told %d outcomes, want at once and none", took, len(notes.list()))
 		}
 		if n := s.Wake("reg.example/acme/a", "webhook"); n != 0 {
 			t.Errorf("Wake found %d scans after the end", n)
@@ -389,6 +401,73 @@ func TestRunEndsAndStartsAnew(t *testing.T) {
 		settle(time.Minute)
 		if len(notes.of("acme/a")) == 0 || len(notes.of("acme/b")) == 0 {
 			t.Error("the second run told nothing")
+		}
+	})
+}
+
+// A new configuration is no storm: what is known is told again, not asked for
+// again, and scanned when it is due.
+func TestRunRemembersTheLastRun(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, s *Scanner, network *pipeNet) {
+		list := &tagList{tags: []string{"1.0"}}
+		network.serve(t, "reg.example:80", list)
+		src := plain("reg.example", "acme/web")
+		src.Image.Interval = bump.Duration(time.Hour)
+		stop := start(t, s, new(diary), src)
+		settle(time.Minute)
+		stop()
+		var notes diary
+		src.Image.Name.Name = "renamed"
+		stop = start(t, s, &notes, src)
+		if got := notes.of("renamed"); list.lists() != 1 || len(got) != 1 || !got[0].Changed || len(got[0].Tags.List) != 1 {
+			t.Errorf("%d scans and %+v, want one scan and the known list told as changed", list.lists(), got)
+		}
+		list.set("1.0", "1.1")
+		settle(time.Hour)
+		if got := notes.of("renamed"); len(got) < 2 || !got[1].Changed || len(got[1].Tags.List) != 2 {
+			t.Errorf("an hour later: %+v, want the new tag", got)
+		}
+		stop()
+		settle(2 * time.Hour)
+		before := list.lists()
+		defer start(t, s, &notes, src)()
+		settle(time.Second)
+		if list.lists() != before+1 {
+			t.Errorf("%d scans of a list that is two hours old, want one at once", list.lists()-before)
+		}
+	})
+}
+
+// What a failing image never had is not told as a list.
+func TestFirstScanFails(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, s *Scanner, network *pipeNet) {
+		list := &tagList{tags: []string{"1.0"}}
+		var up atomic.Bool
+		network.serve(t, "reg.example:80", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !up.Load() {
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			list.ServeHTTP(w, r)
+		}))
+		var notes diary
+		defer start(t, s, &notes, plain("reg.example", "acme/web"))()
+		settle(time.Minute)
+		for _, o := range notes.list() {
+			if o.Err == nil || o.Changed || o.Tags.List != nil {
+				t.Errorf("outcome while down = %+v", o)
+			}
+		}
+		up.Store(true)
+		settle(20 * time.Minute)
+		var changed int
+		for _, o := range notes.list() {
+			if o.Changed {
+				changed++
+			}
+		}
+		if changed != 1 {
+			t.Errorf("%d outcomes say changed, want 1", changed)
 		}
 	})
 }

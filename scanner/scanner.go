@@ -79,7 +79,8 @@ type Scanner struct {
 	mu        sync.Mutex
 	hosts     map[string]*host
 	endpoints map[string]*endpoint
-	jobs      map[string][]*job // while Run runs: by canonical image reference
+	jobs      map[string][]*job   // while Run runs: by canonical image reference
+	known     map[string]snapshot // what the last Run knew at its end, by share key
 }
 
 // New returns a Scanner. It starts nothing.
@@ -122,6 +123,9 @@ func (s *Scanner) Scan(ctx context.Context, src Source, trigger string) (bump.Ta
 
 // Digest returns the digest that a tag points to ("sha256:…"), by one HEAD.
 func (s *Scanner) Digest(ctx context.Context, src Source, tag string) (string, error) {
+	if !isTag(tag) {
+		return "", fmt.Errorf("digest of %s: %q is not a tag", src.Image.Image, tag)
+	}
 	var digest string
 	fail := s.visit(ctx, src, func(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository) error {
 		u := repoURL(repo, src.Image.Insecure, "manifests/"+tag)
