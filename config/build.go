@@ -66,8 +66,8 @@ func build(files []file, faults, lints []Fault) (*Config, error) {
 		apps: make(map[bump.Name]origin), webhooks: make(map[bump.Name]origin),
 		said: newSaid(), fields: lookUp(),
 	}
-	for i, f := range files {
-		docs, faults, broken := split(f, i)
+	for _, f := range files {
+		docs, faults, broken := split(f)
 		b.faults = append(b.faults, faults...)
 		b.broken = b.broken || broken
 		for _, d := range docs {

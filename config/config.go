@@ -88,7 +88,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	if len(data) > maxFileSize {
 		return nil, Faults{{File: name, Message: fmt.Sprintf("the file is larger than %d MiB", maxFileSize>>20)}}
 	}
-	return build([]file{{name, data}}, nil, nil)
+	return build([]file{{name: name, data: data}}, nil, nil)
 }
 
 // Lints returns what is allowed but probably not meant, in the order of the

@@ -83,8 +83,8 @@ func (d *decoder) unknown(k *yaml.Node, path string, known []string) {
 	if guess == "" {
 		slices.Sort(known)
 		hint = "known here: " + strings.Join(known, ", ")
-	} else {
-		d.said.mark(d.doc, join(path, guess))
+	} else if !d.doc.has(join(path, guess)) {
+		d.said.mark(d.doc, join(path, guess)) // what is meant is not missing as well
 	}
 	d.fault(k, join(path, k.Value), "unknown key", hint)
 }
@@ -118,6 +118,9 @@ func keysOf(m map[string]reflect.Value) func(yield func(string) bool) {
 var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 
 func (d *decoder) value(n *yaml.Node, path string, v reflect.Value) {
+	if d.judged && d.said.exactly(d.doc, path) {
+		return
+	}
 	at := n
 	n = resolve(n)
 	if isNull(n) {

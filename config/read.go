@@ -25,25 +25,28 @@ const (
 
 // file is a configuration file as it was read.
 type file struct {
-	name string
-	data []byte
+	name  string
+	data  []byte
+	given int // rank among the files as they were given
 }
 
 // open reads what the paths name: files, directories (their *.yaml in the order
 // of their names) and "-" for standard input. A file named twice is read once.
 func open(paths []string, stdin io.Reader) (files []file, faults, lints []Fault) {
 	seen := make(map[string]bool)
+	given := 0
 	add := func(name string, read func() (io.ReadCloser, error)) {
 		if seen[name] {
 			return
 		}
 		seen[name] = true
+		given++
 		data, err := readBounded(read)
 		if err != nil {
-			faults = append(faults, Fault{File: name, Message: reason(err), given: len(files), cause: err})
+			faults = append(faults, Fault{File: name, Message: reason(err), given: given, cause: err})
 			return
 		}
-		files = append(files, file{name, data})
+		files = append(files, file{name, data, given})
 	}
 	for _, p := range paths {
 		if p == "-" {
@@ -53,13 +56,15 @@ func open(paths []string, stdin io.Reader) (files []file, faults, lints []Fault)
 		p = filepath.Clean(p)
 		st, err := os.Stat(p)
 		if err != nil {
-			faults = append(faults, Fault{File: p, Message: reason(err), given: len(files), cause: err})
+			given++
+			faults = append(faults, Fault{File: p, Message: reason(err), given: given, cause: err})
 			continue
 		}
 		names := []string{p}
 		if st.IsDir() {
 			var f, l []Fault
-			names, f, l = list(p)
+			given++
+			names, f, l = list(p, given)
 			faults, lints = append(faults, f...), append(lints, l...)
 		}
 		for _, name := range names {
@@ -71,10 +76,10 @@ func open(paths []string, stdin io.Reader) (files []file, faults, lints []Fault)
 
 // list returns the *.yaml files of a directory. Names that begin with a dot are
 // the bookkeeping of a mounted ConfigMap. A *.yml file is left out, and said so.
-func list(dir string) (names []string, faults, lints []Fault) {
+func list(dir string, given int) (names []string, faults, lints []Fault) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, []Fault{{File: dir, Message: reason(err), cause: err}}, nil
+		return nil, []Fault{{File: dir, Message: reason(err), given: given, cause: err}}, nil
 	}
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name())
@@ -85,11 +90,11 @@ func list(dir string) (names []string, faults, lints []Fault) {
 				names = append(names, name)
 			}
 		case filepath.Ext(name) == ".yml":
-			lints = append(lints, Fault{File: name, Message: "is not read: of a directory only *.yaml files are"})
+			lints = append(lints, Fault{File: name, Message: "is not read: of a directory only *.yaml files are", given: given})
 		}
 	}
 	if len(names) == 0 {
-		faults = append(faults, Fault{File: dir, Message: "the directory holds no *.yaml file"})
+		faults = append(faults, Fault{File: dir, Message: "the directory holds no *.yaml file", given: given})
 	}
 	slices.Sort(names)
 	return names, faults, lints
@@ -123,9 +128,9 @@ var yamlError = regexp.MustCompile(`^yaml: (?:(?:unknown|line (\d+)): )?(?s:(.*)
 
 // split parses a file into its documents. Empty documents are left out. Behind
 // a syntax error nothing is read: broken says that documents may be missing.
-func split(f file, given int) (docs []*document, faults []Fault, broken bool) {
+func split(f file) (docs []*document, faults []Fault, broken bool) {
 	whole := func(line int, message, hint string) {
-		faults = append(faults, Fault{File: f.name, Line: line, Column: min(line, 1), Message: message, Hint: hint, given: given})
+		faults = append(faults, Fault{File: f.name, Line: line, Column: min(line, 1), Message: message, Hint: hint, given: f.given})
 	}
 	lines := bytes.Count(f.data, []byte("\n")) + 1
 	if at := invalidUTF8(f.data); at >= 0 {
@@ -149,13 +154,16 @@ func split(f file, given int) (docs []*document, faults []Fault, broken bool) {
 			if tab := tabIndent(f.data, line); tab > 0 {
 				line, hint = tab, "indent with spaces, YAML knows no tabs there"
 			}
+			if strings.Contains(message, "incompatible YAML document") {
+				hint = "remove the line that starts with %YAML"
+			}
 			whole(line, "invalid YAML: "+message, hint)
 			return docs, faults, true
 		}
 		if len(n.Content) == 0 || isNull(n.Content[0]) {
 			continue
 		}
-		d := &document{file: f.name, given: given, lines: lines, root: n.Content[0]}
+		d := &document{file: f.name, given: f.given, lines: lines, root: n.Content[0]}
 		if bad := bounded(d); bad != nil {
 			faults, broken = append(faults, *bad), true
 			continue

@@ -152,9 +152,11 @@ func node(v reflect.Value) *yaml.Node {
 			n.Style = yaml.FlowStyle
 		}
 		for i := range v.Len() {
-			if e := node(v.Index(i)); e != nil {
-				n.Content = append(n.Content, e)
+			e := node(v.Index(i))
+			if e == nil {
+				e = word("") // empty, but there
 			}
+			n.Content = append(n.Content, e)
 		}
 		return n
 	}
