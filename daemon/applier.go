@@ -198,7 +198,10 @@ func (a *applier) report(result bump.Result, err error, before bump.Head) {
 		return
 	}
 	a.house.metrics.applies.WithLabelValues(a.app.Name.Name, "applied").Inc()
-	a.logObjects(log, result, before)
+	if n := result.Counts(); result.Head != before {
+		log.Info("revision applied", zap.Int("created", n[bump.Created]), zap.Int("configured", n[bump.Configured]),
+			zap.Int("unchanged", n[bump.Unchanged]), zap.Int("deleted", n[bump.Deleted]), zap.Bool("ready", result.Ready))
+	}
 	if !result.Ready {
 		log.Warn("not ready", zap.String("reason", result.Reason))
 		return
@@ -206,21 +209,5 @@ func (a *applier) report(result bump.Result, err error, before bump.Head) {
 	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Result: &result})
 	for _, f := range a.feeds {
 		f.wake()
-	}
-}
-
-// logObjects writes one line for a new revision, and one for every object that
-// was put right although the revision did not change.
-func (a *applier) logObjects(log *zap.Logger, result bump.Result, before bump.Head) {
-	n := result.Counts()
-	if result.Head != before {
-		log.Info("revision applied", zap.Int("created", n[bump.Created]), zap.Int("configured", n[bump.Configured]),
-			zap.Int("unchanged", n[bump.Unchanged]), zap.Int("deleted", n[bump.Deleted]), zap.Bool("ready", result.Ready))
-		return
-	}
-	for _, o := range result.Objects {
-		if o.Action == bump.Created || o.Action == bump.Configured {
-			log.Info("drift corrected", zap.String("object", o.Object.String()), zap.String("action", string(o.Action)))
-		}
 	}
 }

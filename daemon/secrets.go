@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +17,10 @@ import (
 
 // maxSecretFile bounds one file of a secretDir, in bytes; Kubernetes bounds a whole Secret at the same size.
 const maxSecretFile = 1 << 20
+
+// oneLine are the keys whose values cannot hold a line break. Files written by
+// hand end in one.
+var oneLine = []string{"username", "password", "token", "bearerToken"}
 
 // secretFunc reads a secret at every call, so that a rotated one is used without restart.
 type secretFunc = func(context.Context) (bump.Secret, error)
@@ -75,6 +81,9 @@ func readSecretDir(dir string) (bump.Secret, error) {
 		value, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("read secret: %w", err)
+		}
+		if slices.Contains(oneLine, e.Name()) {
+			value = bytes.TrimRight(value, "\r\n")
 		}
 		secret[e.Name()] = value
 	}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// scriptCluster is a script's namespace in the control plane that all share.
+type scriptCluster struct {
+	kubeconfig string
+	namespace  string
+	client     dynamic.Interface
+}
+
+const clusterUsage = "cluster use, cluster get|wait KIND/NAME [KEY=VALUE], cluster patch KIND/NAME JSON, cluster delete KIND/NAME, cluster secret NAME DIR"
+
+// cmdCluster is what people do with kubectl, in the script's namespace $NS:
+//
+//	cluster use                          a control plane; comes first
+//	[!] cluster get KIND/NAME [KEY=VALUE]   it is there, and so is the value
+//	cluster wait KIND/NAME KEY=VALUE     wait for that
+//	cluster patch KIND/NAME JSON         a merge patch, by hand
+//	cluster delete KIND/NAME
+//	cluster secret NAME DIR              make a Secret of the files in DIR
+//
+// KEY is image, available, or a key of a ConfigMap.
+func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, len(args) > 0, clusterUsage)
+	w := worldOf(ts)
+	if args[0] == "use" {
+		w.useCluster(ts)
+		return
+	}
+	usage(ts, w.cluster != nil && len(args) > 1, clusterUsage)
+	c, verb, args := w.cluster, args[0], args[1:]
+	switch {
+	case verb == "get" && len(args) <= 2:
+		ok, seen := c.has(args)
+		expect(ts, neg, ok, "cluster get %s: %s", strings.Join(args, " "), seen)
+	case verb == "wait" && len(args) == 2:
+		eventually(ts, "cluster wait "+strings.Join(args, " "), func() (bool, string) { return c.has(args) })
+	case verb == "patch" && len(args) == 2:
+		client, name := c.of(args[0])
+		_, err := client.Patch(ctx(), name, types.MergePatchType, []byte(args[1]), metav1.PatchOptions{FieldManager: "kubectl-edit"})
+		ts.Check(err)
+	case verb == "delete" && len(args) == 1:
+		client, name := c.of(args[0])
+		ts.Check(client.Delete(ctx(), name, metav1.DeleteOptions{}))
+	case verb == "secret" && len(args) == 2:
+		ts.Check(c.makeSecret(args[0], ts.MkAbs(args[1])))
+	default:
+		usage(ts, false, clusterUsage)
+	}
+}
+
+func (w *world) useCluster(ts *testscript.TestScript) {
+	namespace, err := w.shared.CreateNamespace(ctx(), "script")
+	ts.Check(err)
+	w.env.Defer(func() { _ = w.shared.DeleteNamespace(ctx(), namespace) })
+	c := &scriptCluster{kubeconfig: w.shared.Kubeconfig, namespace: namespace}
+	rc, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
+	ts.Check(err)
+	rc.QPS = -1
+	c.client, err = dynamic.NewForConfig(rc)
+	ts.Check(err)
+	w.cluster = c
+	ts.Setenv("KUBECONFIG", c.kubeconfig)
+	w.tell(ts, "NS", c.namespace)
+}
+
+// of returns the client for KIND/NAME.
+func (c *scriptCluster) of(ref string) (dynamic.ResourceInterface, string) {
+	kind, name, _ := strings.Cut(ref, "/")
+	gvr := schema.GroupVersionResource{Version: "v1", Resource: kind + "s"}
+	if kind == "deployment" {
+		gvr.Group = "apps"
+	}
+	return c.client.Resource(gvr).Namespace(c.namespace), name
+}
+
+// has tells whether KIND/NAME is there, with KEY=VALUE if given, and what was seen.
+func (c *scriptCluster) has(args []string) (bool, string) {
+	client, name := c.of(args[0])
+	o, err := client.Get(ctx(), name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, "not found"
+	}
+	if err != nil {
+		return false, err.Error()
+	}
+	if len(args) == 1 {
+		return true, "found"
+	}
+	key, want, _ := strings.Cut(args[1], "=")
+	got := valueOf(o, key)
+	return got == want, fmt.Sprintf("%s is %q", key, got)
+}
+
+func valueOf(o *unstructured.Unstructured, key string) string {
+	switch key {
+	case "image":
+		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		if len(containers) == 0 {
+			return ""
+		}
+		image, _, _ := unstructured.NestedString(containers[0].(map[string]any), "image")
+		return image
+	case "available":
+		n, _, _ := unstructured.NestedInt64(o.Object, "status", "availableReplicas")
+		return strconv.FormatInt(n, 10)
+	}
+	value, _, _ := unstructured.NestedString(o.Object, "data", key)
+	return value
+}
+
+func (c *scriptCluster) makeSecret(name, dir string) error {
+	data := make(map[string][]byte)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if data[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	b, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": name}, "data": data,
+	})
+	if err != nil {
+		return err
+	}
+	var o unstructured.Unstructured
+	if err := o.UnmarshalJSON(b); err != nil {
+		return err
+	}
+	client, _ := c.of("secret/" + name)
+	_, err = client.Create(ctx(), &o, metav1.CreateOptions{})
+	return err
+}
