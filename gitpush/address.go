@@ -20,7 +20,7 @@ type address struct {
 }
 
 // scpLike is user@host:path, the short form of ssh addresses.
-var scpLike = regexp.MustCompile(`^(?:([A-Za-z0-9_.-]+)@)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):([^\\]+)$`)
+var scpLike = regexp.MustCompile(`^(?:([A-Za-z0-9_.][A-Za-z0-9_.-]*)@)?([A-Za-z0-9._][A-Za-z0-9._-]*|\[[0-9a-fA-F:]+\]):([^\\]+)$`)
 
 // parseAddress reads what people put into url. Its errors never repeat a password.
 func parseAddress(s string) (address, error) {

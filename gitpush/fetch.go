@@ -47,6 +47,13 @@ func (m *Mirror) fetch(ctx context.Context) (plumbing.Hash, error) {
 		return plumbing.ZeroHash, err
 	}
 	old, known := m.objects.ref(m.repo.Branch)
+	if known && !m.objects.has(old) {
+		m.objects.damaged(fmt.Errorf("its newest commit %s is gone", old))
+		if err := m.objects.heal(); err != nil {
+			return plumbing.ZeroHash, err
+		}
+		known = false
+	}
 	if known && old == want {
 		return want, nil
 	}

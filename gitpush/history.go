@@ -56,7 +56,10 @@ type Clone struct {
 // OpenClone opens the clone that path lies in: a work tree, one of its
 // directories, or a bare repository. It changes nothing there.
 func OpenClone(path string) (*Clone, error) {
-	repo, err := git.PlainOpenWithOptions(path, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	repo, err := git.PlainOpenWithOptions(path, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		repo, err = git.PlainOpenWithOptions(path, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	}
 	if errors.Is(err, git.ErrRepositoryNotExists) {
 		if abs, absErr := filepath.Abs(path); absErr == nil {
 			path = abs

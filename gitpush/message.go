@@ -57,7 +57,7 @@ func render(tmpl string, d Data) (string, error) {
 }
 
 func parseTemplate(tmpl string) (*template.Template, error) {
-	t, err := template.New("messageTemplate").Funcs(sprig.HermeticTxtFuncMap()).Parse(tmpl)
+	t, err := template.New("messageTemplate").Funcs(sprig.HermeticTxtFuncMap()).Option("missingkey=zero").Parse(tmpl)
 	if err != nil {
 		return nil, plainTemplateError(err)
 	}
@@ -136,7 +136,9 @@ var (
 // characters, nothing that Git's tools would take for the end of the message
 // (a divider or scissors line) or that looks like one of our trailers.
 func tame(s string) string {
-	lines := strings.Split(clean(s), "\n")
+	// Trimmed before the lines are looked at, since that can bring a line to the top
+	// or the start of a line to light.
+	lines := strings.Split(strings.TrimSpace(clean(s)), "\n")
 	for i, l := range lines {
 		l = strings.TrimRight(l, " \t")
 		if likeTrailer.MatchString(l) || likeDivider.MatchString(l) || likeScissor.MatchString(l) {
@@ -144,7 +146,7 @@ func tame(s string) string {
 		}
 		lines[i] = l
 	}
-	return strings.TrimSpace(strings.Join(lines, "\n"))
+	return strings.Join(lines, "\n")
 }
 
 // limited takes up to maxMessage bytes.

@@ -33,7 +33,7 @@ type objects struct {
 
 	mu     sync.Mutex
 	store  *filesystem.Storage
-	broken error // the first sign that the files are not whole
+	broken error // a sign that the files are not whole
 	trees  map[plumbing.Hash]*tree
 	listed int // entries in trees
 }
@@ -186,11 +186,16 @@ func (o *objects) get(t plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedO
 	obj, err := o.store.EncodedObject(t, h)
 	if err != nil {
 		err = fmt.Errorf("object %s: %w", h, err)
-		if o.broken == nil {
-			o.broken = err
-		}
+		o.broken = err
 	}
 	return obj, err
+}
+
+// damaged marks the mirror as broken.
+func (o *objects) damaged(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.broken = err
 }
 
 // commit returns a commit.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -355,10 +356,11 @@ func TestPushRobots(t *testing.T) {
 	s := newServer(t, robotFiles(20))
 	var wg sync.WaitGroup
 	for i := range 20 {
-		m := s.mirror()
+		m := s.mirror(func(r *Repository) { r.Timeout = bump.Duration(2 * time.Minute) })
 		wg.Go(func() {
 			path := fmt.Sprintf("apps/%02d.yaml", i)
 			for attempt := 1; ; attempt++ {
+				time.Sleep(rand.N(time.Duration(attempt) * 100 * time.Millisecond)) // as the daemon does
 				h := fetch(t, m)
 				_, err := m.Push(t.Context(), h, []Draft{write(t, m, h, path, fmt.Sprintf("robot %d\n", i))})
 				if err == nil {

@@ -160,7 +160,7 @@ func (s *server) mirror(change ...func(*Repository)) *Mirror {
 
 func openIn(t *testing.T, dir, url string, secret bump.Secret, change ...func(*Repository)) *Mirror {
 	t.Helper()
-	r := Repository{Name: bump.Name{Namespace: "hoist", Name: "fleet"}, URL: url, Branch: "main", Timeout: bump.Duration(10 * time.Second)}
+	r := Repository{Name: bump.Name{Namespace: "hoist", Name: "fleet"}, URL: url, Branch: "main", Timeout: bump.Duration(30 * time.Second)}
 	for _, c := range change {
 		c(&r)
 	}
