@@ -165,16 +165,22 @@ func (s *Scanner) newJobs(sources []Source) ([]*job, error) {
 		j, ok := jobs[key]
 		if !ok {
 			j = &job{key: key, image: canonical(src.Image.Image), source: src, bell: make(chan struct{}, 1)}
-			j.interval = src.Image.Interval.Or(DefaultInterval)
+			j.interval = intervalOf(src)
 			jobs[key] = j
 			order = append(order, j)
 		}
-		j.interval = min(j.interval, src.Image.Interval.Or(DefaultInterval))
+		j.interval = min(j.interval, intervalOf(src))
 		timeout := max(j.source.Image.Timeout.Or(DefaultTimeout), src.Image.Timeout.Or(DefaultTimeout))
 		j.source.Image.Timeout = bump.Duration(timeout)
 		j.join(src, exclude)
 	}
 	return order, errors.Join(errs...)
+}
+
+// intervalOf is the image's interval, at least what keeps a source that was
+// never checked from spinning.
+func intervalOf(src Source) time.Duration {
+	return max(src.Image.Interval.Or(DefaultInterval), 10*time.Millisecond)
 }
 
 // shareKey is the same for sources that one scan serves.
