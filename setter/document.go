@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"hoist/bump"
 )
 
 // file is a parsed YAML file: its scalars and aliases in the order in which they
@@ -19,6 +21,7 @@ type file struct {
 	docs  []*yaml.Node
 	colls []coll
 	leafs []leaf
+	names map[int]bump.Object // of the collections that were asked for
 }
 
 type role int
@@ -54,6 +57,8 @@ type leaf struct {
 	span     // the scalar itself
 	// val is, for a key, the node of its value.
 	val *yaml.Node
+	// solid is the index of the last leaf up to this one that is not empty, or -1.
+	solid int
 }
 
 // empty reports whether the leaf is a null that has no bytes, as behind "key:".
@@ -68,7 +73,7 @@ func parse(src []byte) (f *file, err error) {
 			f, err = nil, fmt.Errorf("not valid YAML: the parser gave up (%v)", p)
 		}
 	}()
-	f = &file{src: src, lines: newLines(src)}
+	f = &file{src: src, lines: newLines(src), names: map[int]bump.Object{}}
 	dec := yaml.NewDecoder(bytes.NewReader(src))
 	for {
 		doc := new(yaml.Node)
@@ -139,6 +144,14 @@ func (f *file) leaf(n *yaml.Node, at step, val *yaml.Node) error {
 	}
 	if !ok || l.from < last {
 		return fmt.Errorf("line %d: cannot tell where %q begins and ends: write it on one line, plain or in quotes", n.Line, shorten(n.Value))
+	}
+	switch {
+	case !l.empty():
+		l.solid = len(f.leafs)
+	case len(f.leafs) > 0:
+		l.solid = f.leafs[len(f.leafs)-1].solid
+	default:
+		l.solid = -1
 	}
 	f.leafs = append(f.leafs, l)
 	return nil

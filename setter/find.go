@@ -43,15 +43,15 @@ func find(src []byte) []bump.Site {
 
 // site returns what the marker key at offset asks for, and where to go on.
 func (f *file) site(offset int, marked map[int]int) (s bump.Site, end int, ok bool) {
-	line := number(f.src, offset)
+	line := f.lines.number(offset)
 	problem := func(text string) (bump.Site, int, bool) {
 		s.Line, s.Problem = line, text
 		return s, end, true
 	}
 	c, ok := f.commentAt(offset)
 	if !ok {
-		end = offset + len(key)
-		if trouble := f.outside(offset); trouble != "" {
+		trouble := ""
+		if trouble, end = f.outside(offset); trouble != "" {
 			return problem(trouble)
 		}
 		return s, end, false
@@ -84,7 +84,7 @@ func (f *file) site(offset int, marked map[int]int) (s bump.Site, end int, ok bo
 	if block(l.node) {
 		s.Value = string(f.src[s.Start:s.End])
 	}
-	s.Line = number(f.src, s.Start)
+	s.Line = f.lines.number(s.Start)
 	return s, end, true
 }
 
@@ -110,39 +110,43 @@ func (f *file) editable(l leaf) (start, end int, problem string) {
 	return l.body.start, l.body.end, ""
 }
 
-// outside says why a marker that is in no comment cannot be followed. It is
-// empty where the key stands in a text that is not a marker's.
-func (f *file) outside(offset int) string {
+// outside says why a marker that is in no comment cannot be followed, and where
+// to go on. It says nothing where the key stands in a text that is not a marker's.
+func (f *file) outside(offset int) (problem string, end int) {
+	end = offset + len(key)
 	i := f.before(offset + 1)
 	if i < 0 || offset >= f.leafs[i].end {
-		return ""
+		return "", end
 	}
 	l := f.leafs[i]
 	if l.step.role == name && strings.EqualFold(l.node.Value, key) {
-		return fmt.Sprintf(`marker is a field and not a comment: write # {"%s": "namespace:name"} behind the value`, key)
+		return fmt.Sprintf(`marker is a field and not a comment: write # {"%s": "namespace:name"} behind the value`, key), end
 	}
-	line := lineOf(f.src, offset)
+	line, at := lineOf(f.src[l.start:l.end], offset-l.start)
 	if _, comment, ok := bytes.Cut(line, []byte("#")); ok && markerLike.Match(comment) {
-		return "marker stands inside a text, where # begins no comment: write it behind a field of its own"
+		problem = "marker stands inside a text, where # begins no comment: write it behind a field of its own"
 	}
-	return ""
+	return problem, max(end, l.start+at+len(line))
 }
 
-// everywhere returns a site with a problem for every marker of src.
+// everywhere returns a site with a problem for every line with a marker.
 func everywhere(src []byte, problem string) []bump.Site {
 	var sites []bump.Site
+	done, count := 0, 1
 	for at := next(src, 0); at >= 0; {
-		line := lineOf(src, at)
+		line, start := lineOf(src, at)
+		count += number(src[done:], at-done) - 1
+		done = at
 		if markerLike.Match(line) {
-			s := bump.Site{Line: number(src, at), Problem: problem}
-			if _, text, ok := strings.Cut(string(line), "#"); ok {
-				if m, trouble, ok := parseMarker(text[strings.LastIndex(text, "#")+1:]); ok && trouble == "" {
+			s := bump.Site{Line: count, Problem: problem}
+			if i := bytes.LastIndexByte(line, '#'); i >= 0 {
+				if m, trouble, ok := parseMarker(string(line[i:])); ok && trouble == "" {
 					s.Policy, s.Part = m.policy, m.part
 				}
 			}
 			sites = append(sites, s)
 		}
-		at = next(src, at+len(key))
+		at = next(src, max(start+len(line), at+len(key)))
 	}
 	return sites
 }

@@ -11,6 +11,7 @@ import (
 type lines struct {
 	src    []byte
 	starts []int // byte offset of each line
+	feeds  []int // how many line feeds stand before each line
 	// The last position that was asked for. Scalars come in the order of the
 	// file, so a file that is one long line costs one walk, not one per scalar.
 	line, column, offset int
@@ -24,14 +25,19 @@ func newLines(src []byte) *lines {
 	if bytes.HasPrefix(src, byteOrderMark) {
 		i = len(byteOrderMark)
 	}
-	l.starts = append(l.starts, i)
+	feeds := 0
+	l.starts, l.feeds = append(l.starts, i), append(l.feeds, feeds)
 	for i < len(src) {
-		if n := breakLen(src[i:]); n > 0 {
-			i += n
-			l.starts = append(l.starts, i)
+		n := breakLen(src[i:])
+		if n == 0 {
+			i++
 			continue
 		}
-		i++
+		i += n
+		if src[i-1] == '\n' {
+			feeds++
+		}
+		l.starts, l.feeds = append(l.starts, i), append(l.feeds, feeds)
 	}
 	return l
 }
@@ -116,4 +122,7 @@ func (l *lines) index(offset int) int {
 
 // number returns the line of offset as people, editors and Git count it: by line
 // feeds, from 1.
+func (l *lines) number(offset int) int { return 1 + l.feeds[l.index(offset)] }
+
+// number is [lines.number] without an index.
 func number(src []byte, offset int) int { return 1 + bytes.Count(src[:offset], []byte{'\n'}) }

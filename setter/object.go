@@ -27,7 +27,12 @@ func (f *file) objectOf(at step) bump.Object {
 		if !outermost && !inItems && !isItems(c.step) {
 			break
 		}
-		if o := identity(c.node); o.Kind != "" {
+		o, known := f.names[i]
+		if !known {
+			o = identity(c.node)
+			f.names[i] = o
+		}
+		if o.Kind != "" {
 			best = o
 		}
 	}

@@ -45,9 +45,10 @@ func (f *file) commentAt(offset int) (comment, bool) {
 // bytes, or -1.
 func (f *file) before(offset int) int {
 	i, _ := slices.BinarySearchFunc(f.leafs, offset, func(l leaf, at int) int { return l.start - at })
-	for i--; i >= 0 && f.leafs[i].empty(); i-- {
+	if i == 0 {
+		return -1
 	}
-	return i
+	return f.leafs[i-1].solid
 }
 
 // target returns the index of the leaf that a marker in comment c marks, or why
@@ -101,14 +102,11 @@ func onlyCloses(gap []byte) bool {
 // valueBehind returns the scalar that begins on a line after its key, which is
 // leaf k and has the marker behind its colon.
 func (f *file) valueBehind(k int, gap string) (int, string) {
-	v := f.leafs[k].val
-	for i := k + 1; i < len(f.leafs); i++ {
-		if l := f.leafs[i]; l.node == v {
-			if l.empty() {
-				return 0, fmt.Sprintf("marker stands behind %q, which has no value: write a value before it", f.leafs[k].node.Value)
-			}
-			return i, ""
+	if i := k + 1; i < len(f.leafs) && f.leafs[i].node == f.leafs[k].val {
+		if f.leafs[i].empty() {
+			return 0, fmt.Sprintf("marker stands behind %q, which has no value: write a value before it", f.leafs[k].node.Value)
 		}
+		return i, ""
 	}
 	if strings.ContainsAny(gap, "]}") {
 		return 0, "marker stands behind empty brackets, which hold no value"
@@ -160,6 +158,9 @@ var fieldsFor = map[bump.Part][]string{
 	bump.Digest: {"digest"},
 }
 
+// farthest is how many bytes may stand between a marker above a field and the field.
+const farthest = 16 << 10
+
 // below returns the scalar that follows the comment c.
 func (f *file) below(c comment, m marker) (int, string) {
 	next, _ := slices.BinarySearchFunc(f.leafs, c.end, func(l leaf, at int) int { return l.from - at })
@@ -170,11 +171,14 @@ func (f *file) below(c comment, m marker) (int, string) {
 		return 0, "marker marks nothing, no field follows it: write it behind the value"
 	}
 	l := f.leafs[next]
+	gap := f.src[c.end:l.from]
+	if len(gap) > farthest {
+		return 0, "marker stands alone: write it behind the value"
+	}
 	text := strings.TrimRight(string(f.src[c.start:c.end]), " \t")
 	if l.step.role != name && strings.Contains(l.node.HeadComment, text) && !l.empty() {
 		return next, ""
 	}
-	gap := f.src[c.end:l.from]
 	if c.alone && f.lines.indent(c.start) != f.lines.indent(l.from) || !adjacent(gap) {
 		return 0, "marker stands alone: write it behind the value"
 	}

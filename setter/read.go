@@ -94,7 +94,7 @@ func tooLarge(head []byte, rest io.Reader, limit int64) ([]bump.Site, error) {
 	lines := 0
 	for {
 		for at := next(buf, 0); at >= 0; at = next(buf, at+len(key)) {
-			if markerLike.Match(lineOf(buf, at)) {
+			if line, _ := lineOf(buf, at); markerLike.Match(line) {
 				return []bump.Site{{
 					Line:    lines + number(buf, at),
 					Problem: fmt.Sprintf("file has a marker but is larger than %d bytes: split it", limit),
@@ -116,11 +116,14 @@ func tooLarge(head []byte, rest io.Reader, limit int64) ([]bump.Site, error) {
 	}
 }
 
-// lineOf returns the line of b that holds offset, without its break.
-func lineOf(b []byte, offset int) []byte {
-	start := bytes.LastIndexAny(b[:offset], "\r\n") + 1
-	if end := bytes.IndexAny(b[offset:], "\r\n"); end >= 0 {
-		return b[start : offset+end]
+// lineOf returns the line of b that holds offset, without its break, and where it begins.
+func lineOf(b []byte, offset int) (line []byte, start int) {
+	start = offset
+	for start > 0 && b[start-1] != '\n' && b[start-1] != '\r' {
+		start--
 	}
-	return b[start:]
+	if end := bytes.IndexAny(b[offset:], "\r\n"); end >= 0 {
+		return b[start : offset+end], start
+	}
+	return b[start:], start
 }
