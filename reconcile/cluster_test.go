@@ -131,7 +131,7 @@ func newField(t testing.TB) *field {
 	}
 	f := &field{t: t, ns: ns, app: App{
 		Name: bump.Name{Namespace: "hoist", Name: fmt.Sprintf("app-%d", fieldNumber.Add(1))}, Repository: "r", Path: "apps",
-		TargetNamespace: ns, Prune: true, Timeout: bump.Duration(30 * time.Second),
+		TargetNamespace: ns, Prune: true, Timeout: bump.Duration(2 * time.Minute), // the machine may be busy
 	}}
 	f.engine()
 	return f
