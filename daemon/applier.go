@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,7 @@ type revision struct {
 
 // engine is the cluster as an applier sees it.
 type engine interface {
-	Apply(context.Context, reconcile.App, fs.FS, bump.Head) (bump.Result, error)
+	ApplySet(context.Context, reconcile.App, *reconcile.Set, bump.Head) (bump.Result, error)
 	Health(context.Context, reconcile.App, bump.Result) (bump.Result, error)
 }
 
@@ -40,7 +41,10 @@ type applier struct {
 	wakes  chan struct{}
 	needs  []*applier // the apps that this one waits for
 	feeds  []*applier // the apps that wait for this one
-	log    *zap.Logger
+
+	built     *reconcile.Set // by the last build; used by run only
+	builtFrom fs.FS
+	log       *zap.Logger
 
 	mu      sync.Mutex
 	want    *revision
@@ -145,7 +149,7 @@ func (a *applier) apply(ctx context.Context, r revision, before bump.Head) (resu
 	if result, err = a.inSlot(ctx, e, r); err != nil {
 		return result, err
 	}
-	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Result: &result})
+	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Applied: &result})
 	waited, err := a.health(ctx, e, r, result)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return result, nil // a newer revision is here
@@ -161,8 +165,56 @@ func (a *applier) inSlot(ctx context.Context, e engine, r revision) (bump.Result
 	case <-ctx.Done():
 		return bump.Result{App: a.app.Name, Head: r.head}, ctx.Err()
 	}
-	return e.Apply(ctx, a.app.App, r.tree, r.head)
+	set, err := a.build(ctx, r)
+	if err != nil {
+		return bump.Result{App: a.app.Name, Head: r.head}, err
+	}
+	return e.ApplySet(ctx, a.app.App, set, r.head)
 }
+
+// build returns the app's objects at a revision. A revision that touches nothing
+// of what the last build read has the same objects.
+func (a *applier) build(ctx context.Context, r revision) (*reconcile.Set, error) {
+	if a.built != nil && sameInputs(a.built, a.builtFrom, r.tree) {
+		a.builtFrom = r.tree
+		return a.built, nil
+	}
+	set, err := reconcile.Build(ctx, r.tree, a.app.App)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range set.Warnings {
+		a.log.Debug("build", zap.String("reason", w))
+	}
+	a.built, a.builtFrom = set, r.tree
+	return set, nil
+}
+
+// sameInputs tells whether everything that a build read is the same in another
+// tree. Trees that do not know hashes are never the same.
+func sameInputs(set *reconcile.Set, was, is fs.FS) bool {
+	for _, path := range slices.Concat(set.Files, set.Dirs) {
+		before, now := hashOf(was, path), hashOf(is, path)
+		if before == "" || before != now {
+			return false
+		}
+	}
+	return true
+}
+
+func hashOf(tree fs.FS, path string) string {
+	info, err := fs.Stat(tree, path)
+	if err != nil {
+		return ""
+	}
+	if h, ok := info.Sys().(bump.Hasher); ok {
+		return h.Hash()
+	}
+	return ""
+}
+
+// asksForHealth tells whether an app is more than applied.
+func asksForHealth(a reconcile.App) bool { return a.Wait || len(a.HealthChecks) > 0 }
 
 // health waits until the app is healthy, a newer revision is wanted or its time is over.
 func (a *applier) health(ctx context.Context, e engine, r revision, result bump.Result) (bump.Result, error) {
@@ -175,7 +227,10 @@ func (a *applier) health(ctx context.Context, e engine, r revision, result bump.
 	}
 	a.endWait = cancel
 	a.mu.Unlock()
-	result, err := e.Health(ctx, a.app.App, result)
+	var err error
+	if asksForHealth(a.app.App) {
+		result, err = e.Health(ctx, a.app.App, result)
+	}
 	a.mu.Lock()
 	a.endWait = nil
 	if err == nil && result.Ready {
@@ -206,7 +261,7 @@ func (a *applier) report(result bump.Result, err error, before bump.Head) {
 		log.Warn("not ready", zap.String("reason", result.Reason))
 		return
 	}
-	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Result: &result})
+	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Ready: &result})
 	for _, f := range a.feeds {
 		f.wake()
 	}

@@ -3,10 +3,10 @@ package daemon
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -25,7 +25,7 @@ type pretend struct {
 	health  func(ctx context.Context, a reconcile.App, r bump.Result) (bump.Result, error)
 }
 
-func (p *pretend) Apply(_ context.Context, a reconcile.App, _ fs.FS, h bump.Head) (bump.Result, error) {
+func (p *pretend) ApplySet(_ context.Context, a reconcile.App, _ *reconcile.Set, h bump.Head) (bump.Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.applied = append(p.applied, a.Name.Name+"@"+h.Hash)
@@ -75,13 +75,13 @@ func appliersOf(t *testing.T, e engine, apps ...config.App) (*live, func(hash st
 	})
 	return l, func(hash string) {
 		for _, a := range l.appliers {
-			a.offer(revision{head: bump.Head{Repository: name("fleet"), Branch: "main", Hash: hash}})
+			a.offer(revision{head: bump.Head{Repository: name("fleet"), Branch: "main", Hash: hash}, tree: fstest.MapFS{"c.yaml": file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n")}})
 		}
 	}
 }
 
 func app(n string, needs ...string) config.App {
-	a := config.App{App: reconcile.App{Name: name(n)}, RepositoryName: name("fleet")}
+	a := config.App{App: reconcile.App{Name: name(n), Path: ".", Wait: true}, RepositoryName: name("fleet")}
 	for _, d := range needs {
 		a.DependsOn = append(a.DependsOn, reconcile.DependencyRef{Name: d})
 	}

@@ -71,6 +71,11 @@ func Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.WebhookAddr != "" {
+		if err := first.house.checkWebhooks(ctx); err != nil {
+			return errors.Join(err, first.house.Close())
+		}
+	}
 	wait, err := d.listen(ctx, cancel)
 	if err != nil {
 		return err

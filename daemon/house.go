@@ -297,7 +297,7 @@ func (h *House) applyOnce(ctx context.Context, app config.App, heads map[bump.Na
 		return bump.Result{App: app.Name}, fmt.Errorf("apply %s: %w", app.Name.Name, err)
 	}
 	result, err := engine.Apply(ctx, app.App, revision.tree, revision.head)
-	if err != nil {
+	if err != nil || !asksForHealth(app.App) {
 		return result, err
 	}
 	return engine.Health(ctx, app.App, result)

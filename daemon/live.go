@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -146,11 +149,21 @@ func (l *live) scanned(o scanner.Outcome) {
 	}
 }
 
-// hint follows the word of a webhook: look at this image or repository now.
+// hint follows the word of a webhook: look at this image or repository now. One
+// that names nothing means everything.
 func (l *live) hint(h webhook.Hint) {
+	if h.Image == "" && h.Repository == "" {
+		for _, i := range l.house.Config.Images {
+			l.hint(webhook.Hint{Image: i.Image, Trigger: h.Trigger})
+		}
+		for _, r := range l.house.Config.Repositories {
+			l.hint(webhook.Hint{Repository: r.URL, Trigger: h.Trigger})
+		}
+		return
+	}
 	if h.Image != "" {
 		l.house.metrics.hints.WithLabelValues("image").Inc()
-		l.house.scanner.Wake(h.Image, h.Trigger)
+		l.house.scanner.Hint(h.Image, h.Trigger)
 	}
 	if h.Repository == "" {
 		return
@@ -167,6 +180,24 @@ func (l *live) hint(h webhook.Hint) {
 func sameURL(a, b string) bool {
 	trim := func(s string) string { return strings.TrimSuffix(strings.TrimSuffix(s, "/"), ".git") }
 	return strings.EqualFold(trim(a), trim(b))
+}
+
+// checkWebhooks refuses receivers that anybody could call because their secret
+// is empty. A secret that cannot be read now is only told: it may come.
+func (h *House) checkWebhooks(ctx context.Context) error {
+	var failed []error
+	for _, r := range h.routes() {
+		secret, err := r.Secret(ctx)
+		if err != nil {
+			h.log.Named("webhook").Warn("secret cannot be read; the receiver answers 503 until it can", zap.String("receiver", r.Receiver.Name.String()), zap.Error(err))
+			continue
+		}
+		filled := func(key string) bool { return len(bytes.TrimSpace(secret[key])) > 0 }
+		if !filled("token") && !(filled("username") && filled("password")) {
+			failed = append(failed, fmt.Errorf("webhook %s: its secret has no token; write one, or remove the receiver", r.Receiver.Name.Name))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // routes returns the webhook receivers with the readers of their secrets.

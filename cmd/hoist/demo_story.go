@@ -55,8 +55,10 @@ func (s *storyteller) observe(e daemon.Event) {
 		s.line("seen by policy %s (%s)", e.Selection.Policy, e.Selection.Tags.Trigger)
 	case e.Commit != nil:
 		s.committed(*e.Commit)
-	case e.Result != nil:
-		s.result(*e.Result)
+	case e.Applied != nil:
+		s.applied(*e.Applied)
+	case e.Ready != nil:
+		s.available(*e.Ready)
 	}
 }
 
@@ -75,24 +77,25 @@ func (s *storyteller) committed(c bump.Commit) {
 	}
 }
 
-func (s *storyteller) result(r bump.Result) {
-	if s.head != "" && r.Head.Hash != s.head {
+func (s *storyteller) applied(r bump.Result) {
+	if s.tag == "" || r.Head.Hash != s.head {
 		return
 	}
-	app := r.App.Name
-	switch {
-	case !r.Ready && s.tag != "":
-		n := r.Counts()
-		s.line("applied to %s (%d configured, %d unchanged)", app, n[bump.Configured], n[bump.Unchanged])
-	case r.Ready && !s.ready[app]:
-		s.ready[app] = true
-		if s.tag != "" {
-			s.line("available in %s", app)
-		}
-		select {
-		case s.news <- struct{}{}:
-		default:
-		}
+	n := r.Counts()
+	s.line("applied to %s (%d configured, %d unchanged)", r.App.Name, n[bump.Configured], n[bump.Unchanged])
+}
+
+func (s *storyteller) available(r bump.Result) {
+	if s.head != "" && r.Head.Hash != s.head || s.ready[r.App.Name] {
+		return
+	}
+	s.ready[r.App.Name] = true
+	if s.tag != "" {
+		s.line("Deployments available in %s", r.App.Name)
+	}
+	select {
+	case s.news <- struct{}{}:
+	default:
 	}
 }
 

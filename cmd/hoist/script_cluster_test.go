@@ -9,13 +9,19 @@ import (
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+
+	"hoist/bump"
+	"hoist/reconcile"
 )
 
 // scriptCluster is a script's namespace in the control plane that all share.
@@ -25,7 +31,7 @@ type scriptCluster struct {
 	client     dynamic.Interface
 }
 
-const clusterUsage = "cluster use, cluster get|wait KIND/NAME [KEY=VALUE], cluster patch KIND/NAME JSON, cluster delete KIND/NAME, cluster secret NAME DIR"
+const clusterUsage = "cluster use, cluster get|wait KIND/NAME [KEY=VALUE], cluster patch KIND/NAME JSON, cluster delete KIND/NAME, cluster secret NAME DIR, cluster install, cluster token NAMESPACE/NAME FILE"
 
 // cmdCluster is what people do with kubectl, in the script's namespace $NS:
 //
@@ -35,6 +41,8 @@ const clusterUsage = "cluster use, cluster get|wait KIND/NAME [KEY=VALUE], clust
 //	cluster patch KIND/NAME JSON         a merge patch, by hand
 //	cluster delete KIND/NAME
 //	cluster secret NAME DIR              make a Secret of the files in DIR
+//	cluster install                      what deploy/ says
+//	cluster token NAMESPACE/NAME FILE    a kubeconfig of a ServiceAccount
 //
 // KEY is image, available, or a key of a ConfigMap.
 func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
@@ -44,7 +52,7 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 		w.useCluster(ts)
 		return
 	}
-	usage(ts, w.cluster != nil && len(args) > 1, clusterUsage)
+	usage(ts, w.cluster != nil, clusterUsage)
 	c, verb, args := w.cluster, args[0], args[1:]
 	switch {
 	case verb == "get" && len(args) <= 2:
@@ -59,6 +67,10 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	case verb == "delete" && len(args) == 1:
 		client, name := c.of(args[0])
 		ts.Check(client.Delete(ctx(), name, metav1.DeleteOptions{}))
+	case verb == "install" && len(args) == 0:
+		ts.Check(c.install())
+	case verb == "token" && len(args) == 2:
+		ts.Check(c.token(args[0], ts.MkAbs(args[1])))
 	case verb == "secret" && len(args) == 2:
 		ts.Check(c.makeSecret(args[0], ts.MkAbs(args[1])))
 	default:
@@ -150,4 +162,54 @@ func (c *scriptCluster) makeSecret(name, dir string) error {
 	client, _ := c.of("secret/" + name)
 	_, err = client.Create(ctx(), &o, metav1.CreateOptions{})
 	return err
+}
+
+// install applies deploy/ as a person with all rights.
+func (c *scriptCluster) install() error {
+	rc, err := reconcile.RESTConfig(c.kubeconfig, "")
+	if err != nil {
+		return err
+	}
+	e, err := reconcile.New(rc, reconcile.Options{Namespace: "hoist"})
+	if err != nil {
+		return err
+	}
+	app := reconcile.App{Name: bump.Name{Namespace: "hoist", Name: "deploy"}, Repository: "source", Path: ".", Wait: true}
+	head := bump.Head{Repository: bump.Name{Namespace: "hoist", Name: "source"}, Branch: "main", Hash: strings.Repeat("0", 40)}
+	result, err := e.Apply(ctx(), app, os.DirFS("../../deploy"), head)
+	if err != nil {
+		return err
+	}
+	if result, err = e.Health(ctx(), app, result); err != nil {
+		return err
+	}
+	if !result.Ready {
+		return fmt.Errorf("deploy/ is not ready: %s", result.Reason)
+	}
+	return nil
+}
+
+// token writes the kubeconfig that a pod of the ServiceAccount would have.
+func (c *scriptCluster) token(account, file string) error {
+	namespace, name, _ := strings.Cut(account, "/")
+	cfg, err := clientcmd.LoadFromFile(c.kubeconfig)
+	if err != nil {
+		return err
+	}
+	rc, err := clientcmd.NewDefaultClientConfig(*cfg, nil).ClientConfig()
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(rc)
+	if err != nil {
+		return err
+	}
+	request, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	for user := range cfg.AuthInfos {
+		cfg.AuthInfos[user] = &api.AuthInfo{Token: request.Status.Token}
+	}
+	return clientcmd.WriteToFile(*cfg, file)
 }
