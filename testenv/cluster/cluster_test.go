@@ -116,10 +116,10 @@ func TestRollouts(t *testing.T) {
 				return fmt.Sprintf("%+v", d), s.ObservedGeneration == d.Metadata.Generation && s.UpdatedReplicas == 2 && s.AvailableReplicas == 2
 			}
 			apply("registry.test/web:1.0.0")
-			eventually(t, 20*time.Second, rolledOut)
+			eventually(t, time.Minute, rolledOut)
 
 			apply("registry.test/web:1.0.1-" + word)
-			eventually(t, 20*time.Second, func() (string, bool) {
+			eventually(t, time.Minute, func() (string, bool) {
 				var d deploymentStatus
 				must(t, c.Do(t.Context(), http.MethodGet, path, nil, &d))
 				return fmt.Sprintf("%+v", d), d.reason("Progressing") == "False ProgressDeadlineExceeded"
@@ -129,7 +129,7 @@ func TestRollouts(t *testing.T) {
 			}
 
 			apply("registry.test/web:1.0.2")
-			eventually(t, 20*time.Second, rolledOut)
+			eventually(t, time.Minute, rolledOut)
 		})
 	}
 }
@@ -166,7 +166,7 @@ spec:
   template:
     spec: {restartPolicy: Never, containers: [{name: once, image: "registry.test/once:1"}]}
 `, nil))
-	eventually(t, 20*time.Second, func() (string, bool) {
+	eventually(t, time.Minute, func() (string, bool) {
 		var j struct{ Status struct{ Succeeded int } }
 		must(t, c.Do(t.Context(), http.MethodGet, "/apis/batch/v1/namespaces/default/jobs/once", nil, &j))
 		return fmt.Sprintf("%+v", j), j.Status.Succeeded == 1
@@ -246,7 +246,7 @@ func TestEndsWithItsParent(t *testing.T) {
 		t.Fatal(parent.Err())
 	}
 	parent.Kill()
-	eventually(t, 20*time.Second, func() (string, bool) {
+	eventually(t, time.Minute, func() (string, bool) {
 		return fmt.Sprintf("cluster %d is still there", pid), errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 	})
 }

@@ -110,7 +110,7 @@ func TestHTTP(t *testing.T) {
 		t.Errorf("main is %s after the push, want %s", head, want)
 	}
 
-	for range 40 { // enough to say in a fetch that git packs its request with gzip
+	for range 25 { // enough to say in a fetch that git packs its request with gzip
 		c.git("commit", "-q", "--allow-empty", "-m", "more")
 	}
 	theirs, err := s.Commit("fleet", "a person's", map[string]string{"web.yaml": "image: web:2\n"}, "dir/a b.txt")

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -20,10 +19,7 @@ import (
 func (b *build) build(ctx context.Context, line *progressLine) error {
 	goTool, err := exec.LookPath("go")
 	if err != nil {
-		goTool = filepath.Join(runtime.GOROOT(), "bin", "go")
-		if _, err := os.Stat(goTool); err != nil {
-			return errors.New("the go command is needed and not in PATH")
-		}
+		return fmt.Errorf("the go command is needed: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(b.output), 0o755); err != nil {
 		return err
