@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -132,6 +133,33 @@ func TestRollouts(t *testing.T) {
 			eventually(t, time.Minute, rolledOut)
 		})
 	}
+}
+
+// TestSlowAndFlap: a pod that becomes ready late, and one that does not stay so.
+func TestSlowAndFlap(t *testing.T) {
+	c := start(t, Options{})
+	for _, word := range []string{"slow", "flap"} {
+		must(t, c.Do(t.Context(), http.MethodPost, "/api/v1/namespaces/default/pods", fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, annotations: {testenv.hoist/delay: 1s}}
+spec: {containers: [{name: main, image: "registry.test/web:1.0.0-%[1]s"}]}
+`, word), nil))
+	}
+	ready := func(pod string) bool {
+		var p struct {
+			Status struct {
+				Conditions []struct{ Type, Status string }
+			}
+		}
+		must(t, c.Do(t.Context(), http.MethodGet, "/api/v1/namespaces/default/pods/"+pod, nil, &p))
+		return slices.Contains(p.Status.Conditions, struct{ Type, Status string }{"Ready", "True"})
+	}
+	eventually(t, time.Minute, func() (string, bool) { return "flap is not ready", ready("flap") })
+	eventually(t, time.Minute, func() (string, bool) { return "slow is not ready", ready("slow") })
+	eventually(t, time.Minute, func() (string, bool) {
+		return "flap is still ready", !ready("flap") && strings.Contains(waiting(t, c, "default"), "CrashLoopBackOff")
+	})
 }
 
 // waiting gives the reasons for which containers in a namespace wait.
