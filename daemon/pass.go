@@ -65,6 +65,7 @@ type walker struct {
 	orders     map[bump.Name]plan.Order
 	mirror     mirror
 	sites      *setter.Cache
+	memory     *memory // nil where the branch has no history to read
 	now        func() time.Time
 }
 
@@ -96,6 +97,10 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 	if err != nil {
 		return Proposal{Head: head}, err
 	}
+	bumped, err := w.memory.at(ctx, head)
+	if err != nil {
+		return Proposal{Head: head, Tree: tree}, err
+	}
 	draft := newDrafting(tree, w.now())
 	for _, u := range w.updates {
 		sites, err := w.sites.Sites(ctx, tree, setter.Options{Paths: []string{u.Path}})
@@ -103,7 +108,7 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 			return Proposal{Head: head, Tree: tree}, err
 		}
 		draft.add(u, plan.Decide(plan.Input{
-			Sites: draft.unseen(sites), Orders: w.orders, Selections: selections, Value: setter.Value,
+			Sites: draft.unseen(sites), Orders: w.orders, Selections: selections, Value: setter.Value, Bumped: bumped,
 		}))
 	}
 	return Proposal{Head: head, Tree: tree, Verdicts: draft.verdicts, Drafts: draft.drafts, Warnings: draft.warnings}, nil

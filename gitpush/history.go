@@ -37,6 +37,7 @@ type Entry struct {
 // HistoryOptions narrow a history down. Zero values do not.
 type HistoryOptions struct {
 	Since  time.Time // commits older than this are left out, and end the walk
+	Until  string    // hash of a commit that is known already: the walk ends before it
 	Policy string    // "namespace:name", or a name in any namespace; may hold * and ?
 	Image  string    // the repository, as the user spells it; may hold * and ?
 }
@@ -122,7 +123,7 @@ func (o *objects) history(ctx context.Context, from string, opts HistoryOptions)
 				yield(Entry{}, err)
 				return
 			}
-			if c.Committer.When.Before(opts.Since) {
+			if c.Committer.When.Before(opts.Since) || c.Hash.String() == opts.Until {
 				return
 			}
 			for _, e := range entries(c) {

@@ -27,6 +27,9 @@ type Input struct {
 	Selections map[bump.Name]bump.Selection // what each policy selected; a policy without one was not scanned yet
 	// Value gives what a site would hold under a selection.
 	Value func(bump.Site, bump.Selection) (string, error)
+	// Bumped tells whether we set this field to this tag before, as the history of
+	// the branch says. nil means there is no history.
+	Bumped func(s bump.Site, tag string) bool
 }
 
 // Decide returns a verdict for every site, in the order of the sites.
@@ -64,7 +67,18 @@ func (in Input) decide(s bump.Site) bump.Verdict {
 		v.Outcome = bump.Current
 		return v
 	}
-	return compare(v, value, order)
+	v = compare(v, value, order)
+	if v.Outcome == bump.Bump && in.takenOut(s, selection) {
+		return held(v, fmt.Sprintf("%s was set here before and somebody took it out; it stays out until there is a newer version, or until someone sets it by hand", selection.Tag))
+	}
+	return v
+}
+
+// takenOut tells whether the selected tag was in the field and was moved away
+// by somebody else: by us it never is.
+func (in Input) takenOut(s bump.Site, sel bump.Selection) bool {
+	now, hasTag := tagOf(s)
+	return hasTag && now != sel.Tag && in.Bumped != nil && in.Bumped(s, sel.Tag)
 }
 
 // compare decides between the value now and another one.
@@ -98,7 +112,7 @@ func bumped(v bump.Verdict, value, reason string) bump.Verdict {
 }
 
 func held(v bump.Verdict, reason string) bump.Verdict {
-	v.Outcome, v.Reason = bump.Held, reason
+	v.Outcome, v.New, v.Reason = bump.Held, "", reason
 	return v
 }
 
@@ -147,7 +161,6 @@ func holdSiblings(verdicts []bump.Verdict) {
 		alone := v.Site.Part == bump.Repo || v.Site.Part == bump.Digest
 		if reason, ok := heldTags[key(v.Site)]; ok && alone && v.Outcome == bump.Bump {
 			verdicts[i] = held(v, "stays with its tag: "+reason)
-			verdicts[i].New = ""
 		}
 	}
 }

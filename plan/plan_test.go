@@ -59,6 +59,13 @@ func TestDecide(t *testing.T) {
 	noMatch := input("7", site(bump.Tag, "6"))
 	noMatch.Selections[web] = bump.Selection{Policy: web, Err: errors.New("none of 3 tags is allowed")}
 
+	taken := input("7", site(bump.Whole, "r.test/web:6"))
+	taken.Bumped = func(s bump.Site, tag string) bool { return s.Field == "spec.image" && tag == "7" }
+	newer := input("8", site(bump.Whole, "r.test/web:6"))
+	newer.Bumped = taken.Bumped
+	moved2 := input("7", site(bump.Whole, "old.test/web:7"))
+	moved2.Bumped = taken.Bumped
+
 	for _, tc := range []struct {
 		name   string
 		in     Input
@@ -78,6 +85,9 @@ func TestDecide(t *testing.T) {
 		{"moved digest", digest, bump.Bump, "r.test/web:7@sha256:ab", ""},
 		{"name", input("7", site(bump.Repo, "old.test/web")), bump.Bump, "r.test/web", ""},
 		{"digest without one", input("7", site(bump.Digest, "sha256:00")), bump.Problem, "", "no digest"},
+		{"N9 taken out by a person", taken, bump.Held, "", "7 was set here before and somebody took it out; it stays out until there is a newer version, or until someone sets it by hand"},
+		{"newer than what was taken out", newer, bump.Bump, "r.test/web:8", ""},
+		{"repository moves under a tag that is in", moved2, bump.Bump, "r.test/web:7", ""},
 		{"not scanned", unscanned, bump.Held, "", "the registry has not been read yet"},
 		{"P6 no match", noMatch, bump.Held, "", "none of 3 tags is allowed"},
 		{"unknown policy", input("7", bump.Site{Policy: bump.Name{Namespace: "flux-system", Name: "web"}}), bump.Problem, "", `marker names unknown policy "flux-system:web"; did you mean "hoist:web"?`},

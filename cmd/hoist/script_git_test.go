@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -20,12 +22,13 @@ type scriptGit struct {
 	files map[string]map[string]string // by repository: what persons pushed last
 }
 
-const gitUsage = "gitrepo init|push|hold|held|release|log|wait|commits|cmp|rekey …"
+const gitUsage = "gitrepo init|push|revert|hold|held|release|log|wait|commits|cmp|rekey …"
 
 // cmdGitrepo is what persons do with a repository:
 //
 //	gitrepo init NAME             a bare repository with the files below NAME/
 //	gitrepo push NAME MESSAGE     commit NAME/ as it is now, beside what Hoist changed
+//	gitrepo revert NAME           git revert of the newest commit
 //	gitrepo hold|held|release NAME   stop the next push in the server, wait for it, let it go on
 //	[!] gitrepo log NAME REGEXP   search the log
 //	gitrepo wait NAME REGEXP      wait until the log has it
@@ -46,6 +49,8 @@ func cmdGitrepo(ts *testscript.TestScript, neg bool, args []string) {
 		g.files[args[0]] = files
 	case verb == "push" && len(args) == 2:
 		g.push(ts, w, args[0], args[1])
+	case verb == "revert" && len(args) == 1:
+		ts.Check(g.revert(args[0], ts.MkAbs(".revert")))
 	case verb == "hold" && len(args) == 1:
 		ts.Check(g.Hook(args[0], "pre-receive", "#!/bin/sh\ntouch holding\nwhile [ ! -e go ]; do sleep 0.02; done\n"))
 	case verb == "held" && len(args) == 1:
@@ -132,6 +137,20 @@ func (g *scriptGit) push(ts *testscript.TestScript, w *world, repo, message stri
 	_, err := g.Commit(repo, message, changed, removed...)
 	ts.Check(err)
 	g.files[repo] = now
+}
+
+// revert does what a person does in a clone: git revert HEAD, git push.
+func (g *scriptGit) revert(repo, dir string) error {
+	for _, args := range [][]string{
+		{"clone", "-q", g.Path(repo), dir},
+		{"-C", dir, "-c", "user.name=A Person", "-c", "user.email=person@example.com", "revert", "--no-edit", "HEAD"},
+		{"-C", dir, "push", "-q", "origin", "main"},
+	} {
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("git %v: %w\n%s", args, err, out)
+		}
+	}
+	return nil
 }
 
 func (g *scriptGit) log(ts *testscript.TestScript, repo string) string {
