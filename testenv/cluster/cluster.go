@@ -130,6 +130,9 @@ func (c *Cluster) start(ctx context.Context) error {
 func (c *Cluster) args() []string {
 	o := c.options
 	args := []string{"-exit-with-parent", "-dir", o.Dir, "-nodes", strconv.Itoa(max(o.Nodes, 1)), "-port", strconv.Itoa(o.Port)}
+	if c.temporary {
+		args = append(args, "-temporary")
+	}
 	if o.APIOnly {
 		args = append(args, "-api-only")
 	}

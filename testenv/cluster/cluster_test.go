@@ -246,22 +246,24 @@ func TestTokensAreUsersWithoutRights(t *testing.T) {
 	}
 }
 
-// TestEndsWithItsParent kills a process that has started a cluster.
+// TestEndsWithItsParent kills a process that has started a cluster. Neither the
+// cluster nor its temporary folder stays.
 func TestEndsWithItsParent(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs the control plane")
 	}
-	if dir := os.Getenv("TEST_PARENT_OF_CLUSTER"); dir != "" { // we are that process
-		c, err := Start(t.Context(), Options{APIOnly: true, Dir: dir})
+	if os.Getenv("TEST_PARENT_OF_CLUSTER") != "" { // we are that process
+		c, err := Start(t.Context(), Options{APIOnly: true})
 		must(t, err)
 		fmt.Println("cluster", c.Pid)
 		select {}
 	}
 	self, err := os.Executable()
 	must(t, err)
+	tmp := t.TempDir()
 	first := process.NewFirstLine()
 	parent, err := process.Start(process.Options{Path: self, Args: []string{"-test.run=^TestEndsWithItsParent$"},
-		Env: []string{"TEST_PARENT_OF_CLUSTER=" + t.TempDir()}, Stdout: first})
+		Env: []string{"TEST_PARENT_OF_CLUSTER=yes", "TMPDIR=" + tmp}, Stdout: first})
 	must(t, err)
 	t.Cleanup(parent.Kill)
 	var pid int
@@ -277,6 +279,9 @@ func TestEndsWithItsParent(t *testing.T) {
 	eventually(t, time.Minute, func() (string, bool) {
 		return fmt.Sprintf("cluster %d is still there", pid), errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 	})
+	if left, err := filepath.Glob(filepath.Join(tmp, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
 }
 
 func TestNamespaceName(t *testing.T) {

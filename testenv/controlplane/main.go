@@ -27,6 +27,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,6 +44,7 @@ type options struct {
 	tokens         string
 	verbosity      string
 	exitWithParent bool
+	temporary      bool
 }
 
 // ready is the line on stdout, and DIR/ready.json.
@@ -65,8 +67,9 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	var orphaned atomic.Bool
 	if o.exitWithParent {
-		go watchParent(ctx, stop)
+		go watchParent(ctx, func() { orphaned.Store(true); stop() })
 	}
 	// The API server holds much garbage in its first seconds; half the usual
 	// growth keeps the process under 300 MiB.
@@ -75,6 +78,9 @@ func main() {
 	}
 	err = run(ctx, o)
 	stop()
+	if o.temporary && orphaned.Load() {
+		err = errors.Join(err, os.RemoveAll(o.dir))
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "controlplane: %v\n", err)
 		os.Exit(1)
@@ -92,6 +98,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&o.tokens, "tokens", "", "more `lines` for the API server's token file, separated by semicolons: token,user,uid,\"group1,group2\"")
 	fs.StringVar(&o.verbosity, "v", "0", "verbosity `level` of controlplane.log")
 	fs.BoolVar(&o.exitWithParent, "exit-with-parent", false, "exit when the parent process is gone")
+	fs.BoolVar(&o.temporary, "temporary", false, "with -exit-with-parent: then remove the state folder, which nobody else will")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
