@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type Options struct {
 	Log        *zap.Logger
 	Now        func() time.Time // nil means time.Now
 	Observe    func(Event)      // called from several goroutines, must not block; nil means nobody watches
+	Reader     bool             // for verbs that only read: where another process holds a mirror, use a temporary one
 	Scanner    *scanner.Scanner // nil means a new one
 	Metrics    *Metrics         // nil means new ones
 }
@@ -65,6 +67,7 @@ type House struct {
 	mu      sync.Mutex
 	mirrors map[bump.Name]*gitpush.Mirror
 	engine  *reconcile.Engine
+	scratch string // temporary data directory of a Reader, removed by Close
 }
 
 // Open opens the rooms of a checked configuration.
@@ -115,6 +118,9 @@ func (h *House) Close() error {
 		failed = append(failed, m.Close())
 		delete(h.mirrors, name)
 	}
+	if h.scratch != "" {
+		failed = append(failed, os.RemoveAll(h.scratch))
+	}
 	return errors.Join(failed...)
 }
 
@@ -145,7 +151,18 @@ func (h *House) Mirror(r gitpush.Repository) (*gitpush.Mirror, error) {
 	if m, ok := h.mirrors[r.Name]; ok {
 		return m, nil
 	}
-	m, err := gitpush.Open(filepath.Join(h.opt.DataDir, "git"), r, h.secrets.source(r.Name, r.SecretRef, r.SecretDir), h.log.Named("gitpush"))
+	open := func(dir string) (*gitpush.Mirror, error) {
+		return gitpush.Open(filepath.Join(dir, "git"), r, h.secrets.source(r.Name, r.SecretRef, r.SecretDir), h.log.Named("gitpush"))
+	}
+	m, err := open(h.opt.DataDir)
+	if errors.Is(err, gitpush.ErrHeld) && h.opt.Reader {
+		if h.scratch == "" {
+			if h.scratch, err = os.MkdirTemp("", "hoist-"); err != nil {
+				return nil, err
+			}
+		}
+		m, err = open(h.scratch)
+	}
 	if err == nil {
 		h.mirrors[r.Name] = m
 	}

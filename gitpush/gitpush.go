@@ -42,6 +42,8 @@ var (
 	// ErrNoBranch says that the remote has commits, but not this branch. It is
 	// never created by us.
 	ErrNoBranch = errors.New("branch does not exist")
+	// ErrHeld says that another process has the mirror open.
+	ErrHeld = errors.New("is held by another hoist")
 	// ErrEmpty says that the remote repository has no commit at all.
 	ErrEmpty = errors.New("repository is empty")
 	// ErrUnknown says that a push may or may not have happened: neither its

@@ -4,6 +4,7 @@ package gitpush
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 )
@@ -18,7 +19,7 @@ func lockFile(path string) (unlock func(), err error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.New(path + " is held by another hoist; give this one a data directory of its own")
+			return nil, fmt.Errorf("%s %w; give this one a data directory of its own", path, ErrHeld)
 		}
 		return nil, err
 	}

@@ -22,7 +22,7 @@ what an apply would change. Nothing is changed. It exits as kubectl diff does:
 	}
 	s := newSettings(cmd, "warn")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		h, err := s.open(cmd)
+		h, err := s.openReader(cmd)
 		if err != nil {
 			return &exitError{code: 2, err: err}
 		}

@@ -33,7 +33,7 @@ func newExplain() *cobra.Command {
 		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
 			return err
 		}
-		h, err := s.open(cmd)
+		h, err := s.openReader(cmd)
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("hoist {{.Version}}\n")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) }
 	root.AddCommand(
-		newRun(), newOnce(), newPlan(), newExplain(), newSelect(listTags), newSet(),
+		newRun(), newOnce(), newPlan(), newExplain(), newSelect(listTags), newSet(), newHistory(),
 		newStatus(), newDiff(), newConfig(), newDemo(), newVersion(),
 	)
 	return root

@@ -51,7 +51,7 @@ With --detailed-exitcode it exits 0 when nothing would change, 2 when something 
 		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
 			return err
 		}
-		h, err := s.open(cmd)
+		h, err := s.openReader(cmd)
 		if err != nil {
 			return err
 		}

@@ -22,12 +22,13 @@ type scriptGit struct {
 	files map[string]map[string]string // by repository: what persons pushed last
 }
 
-const gitUsage = "gitrepo init|push|revert|hold|held|release|log|wait|commits|cmp|rekey …"
+const gitUsage = "gitrepo init|push|clone|revert|hold|held|release|log|wait|commits|cmp|rekey …"
 
 // cmdGitrepo is what persons do with a repository:
 //
 //	gitrepo init NAME             a bare repository with the files below NAME/
 //	gitrepo push NAME MESSAGE     commit NAME/ as it is now, beside what Hoist changed
+//	gitrepo clone NAME DIR        a clone, as a person has it
 //	gitrepo revert NAME           git revert of the newest commit
 //	gitrepo hold|held|release NAME   stop the next push in the server, wait for it, let it go on
 //	[!] gitrepo log NAME REGEXP   search the log
@@ -49,6 +50,8 @@ func cmdGitrepo(ts *testscript.TestScript, neg bool, args []string) {
 		g.files[args[0]] = files
 	case verb == "push" && len(args) == 2:
 		g.push(ts, w, args[0], args[1])
+	case verb == "clone" && len(args) == 2:
+		ts.Check(runGit("clone", "-q", g.Path(args[0]), ts.MkAbs(args[1])))
 	case verb == "revert" && len(args) == 1:
 		ts.Check(g.revert(args[0], ts.MkAbs(".revert")))
 	case verb == "hold" && len(args) == 1:
@@ -146,9 +149,16 @@ func (g *scriptGit) revert(repo, dir string) error {
 		{"-C", dir, "-c", "user.name=A Person", "-c", "user.email=person@example.com", "revert", "--no-edit", "HEAD"},
 		{"-C", dir, "push", "-q", "origin", "main"},
 	} {
-		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("git %v: %w\n%s", args, err, out)
+		if err := runGit(args...); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func runGit(args ...string) error {
+	if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("git %v: %w\n%s", args, err, out)
 	}
 	return nil
 }

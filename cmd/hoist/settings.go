@@ -68,8 +68,18 @@ func (s *settings) options(cmd *cobra.Command) (daemon.Options, error) {
 	return daemon.Options{DataDir: s.dataDir, Kubeconfig: s.kubeconfig, Context: s.context, Namespace: s.namespace, Log: log}, nil
 }
 
+// openReader is open for verbs that only read: they work beside a daemon that
+// has the same data directory.
+func (s *settings) openReader(cmd *cobra.Command) (*daemon.House, error) {
+	return s.openHouse(cmd, true)
+}
+
 // open loads the configuration and opens its rooms.
 func (s *settings) open(cmd *cobra.Command) (*daemon.House, error) {
+	return s.openHouse(cmd, false)
+}
+
+func (s *settings) openHouse(cmd *cobra.Command, reader bool) (*daemon.House, error) {
 	cfg, err := s.load()
 	if err != nil {
 		return nil, err
@@ -78,6 +88,7 @@ func (s *settings) open(cmd *cobra.Command) (*daemon.House, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Reader = reader
 	return daemon.Open(cfg, o), nil
 }
 

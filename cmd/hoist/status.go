@@ -24,7 +24,7 @@ so it works without the daemon. It changes nothing.`,
 		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
 			return err
 		}
-		h, err := s.open(cmd)
+		h, err := s.openReader(cmd)
 		if err != nil {
 			return err
 		}
