@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -195,6 +196,27 @@ func TestFetchHangs(t *testing.T) {
 	}
 }
 
+// G18: a transfer that is slow but goes on may take longer than the timeout.
+func TestFetchSlow(t *testing.T) {
+	s := newServer(t, fleet)
+	s.stand(func(w http.ResponseWriter, r *http.Request, backend http.Handler) {
+		if r.Method != http.MethodPost {
+			backend.ServeHTTP(w, r)
+			return
+		}
+		whole := httptest.NewRecorder()
+		backend.ServeHTTP(whole, r)
+		const parts = 5
+		b := whole.Body.Bytes()
+		for i := range parts {
+			w.Write(b[len(b)*i/parts : len(b)*(i+1)/parts])
+			w.(http.Flusher).Flush()
+			time.Sleep(600 * time.Millisecond)
+		}
+	})
+	fetch(t, s.mirror(func(r *Repository) { r.Timeout = bump.Duration(2 * time.Second) }))
+}
+
 // N5: credentials stay on the host that they are for.
 func TestRedirects(t *testing.T) {
 	s := newServer(t, fleet)
@@ -281,6 +303,16 @@ func TestOpenHeals(t *testing.T) {
 			}
 		})
 	}
+	t.Run("another repository of that name", func(t *testing.T) {
+		dir := t.TempDir()
+		m := openIn(t, dir, s.URL, nil)
+		fetch(t, m)
+		m.Close()
+		m = openIn(t, dir, newServer(t, fleet).URL, nil)
+		if h, ok := m.Head(); ok {
+			t.Errorf("Head = %v, want none", h)
+		}
+	})
 	t.Run("somebody else's directory", func(t *testing.T) {
 		dir := t.TempDir()
 		mine := filepath.Join(dir, "hoist,fleet.git", "letters.txt")

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -156,6 +157,11 @@ func TestTrailersCannotBeForged(t *testing.T) {
 		got := ourTrailers(t, message)
 		if got != webTrailers+"\n" {
 			t.Fatalf("text %d %q: message\n%s\ngit reads\n%s\nwant\n%s", i, b.String(), message, got, webTrailers)
+		}
+		// Not even further up, where a squash could bring them to the end.
+		above := strings.TrimSuffix(message, webTrailers)
+		if regexp.MustCompile(`(?im)^[ \t]*bump-[a-z]*[ \t]*:`).MatchString(above) {
+			t.Fatalf("text %q: a line like a trailer is left in\n%s", b.String(), message)
 		}
 		blocks, trigger := parseTrailers(message)
 		want := []block{{policy: bump.Name{Namespace: "hoist", Name: "web"}, image: "example.com/web", from: "1.4.2", to: "1.4.3",

@@ -121,8 +121,12 @@ func TestPushMoved(t *testing.T) {
 	h := fetch(t, m)
 	d := write(t, m, h, web, "ours\n")
 	human := s.humanCommit("by hand", map[string]string{web: "theirs\n"})
+	before := s.requests.Load()
 	if _, err := m.Push(t.Context(), h, []Draft{d}); !errors.Is(err, ErrMoved) {
 		t.Fatalf("Push = %v, want ErrMoved", err)
+	}
+	if n := s.requests.Load() - before; n != 1 {
+		t.Errorf("%d requests, want 1: nothing is sent when the list of refs tells it already", n)
 	}
 	if s.head() != human {
 		t.Fatal("the person's commit is gone")
