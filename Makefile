@@ -7,8 +7,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: build demo test check bench lint fmt vet vet-nested staticcheck testenv clean
 
+# go build, with a progress line: the first time takes minutes.
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hoist ./cmd/hoist
+	@CGO_ENABLED=0 go run ./testenv/cmd/gobuild hoist -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/hoist ./cmd/hoist
 
 # KUBECONFIG_DEMO=FILE make demo uses a cluster that is already there.
 demo: build

@@ -17,19 +17,34 @@ import (
 // build compiles into a temporary name and renames: whoever finds the program
 // finds a whole one.
 func (b *build) build(ctx context.Context, line *progressLine) error {
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		return fmt.Errorf("the go command is needed: %w", err)
-	}
 	if err := os.MkdirAll(filepath.Dir(b.output), 0o755); err != nil {
 		return err
 	}
 	tmp := fmt.Sprintf("%s.%d.tmp", b.output, os.Getpid())
 	defer os.Remove(tmp)
+	args := append(append([]string{"-o", tmp}, b.args...), ".")
+	if err := compile(ctx, b.source, []string{"GOWORK=off"}, args, line); err != nil {
+		return err
+	}
+	return os.Rename(tmp, b.output)
+}
 
-	cmd := exec.CommandContext(ctx, goTool, append(append([]string{"build", "-o", tmp}, b.args...), ".")...)
-	cmd.Dir = b.source
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+// GoBuild runs go build with args in the working folder, and tells progress how
+// far it is. It is for a build that takes minutes with a cold cache.
+func GoBuild(ctx context.Context, name string, args []string, progress io.Writer) error {
+	line := newProgressLine(progress, name)
+	defer line.end()
+	return compile(ctx, "", nil, args, line)
+}
+
+func compile(ctx context.Context, dir string, env, args []string, line *progressLine) error {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		return fmt.Errorf("the go command is needed: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, goTool, append([]string{"build", "-v"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
 	// The compilers that go started have to end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
@@ -46,7 +61,7 @@ func (b *build) build(ctx context.Context, line *progressLine) error {
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, bytes.TrimSpace(said.words.Bytes()))
 	}
-	return os.Rename(tmp, b.output)
+	return nil
 }
 
 // compilerOutput counts the packages that go build -v names and keeps the rest.

@@ -129,7 +129,7 @@ func (b *build) flags() ([]string, error) {
 		link += fmt.Sprintf(" -X %sgitVersion=%s -X %sgitMajor=%s -X %sgitMinor=%s -X %sgitTreeState=clean -X k8s.io/client-go/pkg/version.gitVersion=%s",
 			pkg, version, pkg, v[0], pkg, v[1], pkg, version)
 	}
-	return []string{"-v", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags=" + link}, nil
+	return []string{"-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags=" + link}, nil
 }
 
 // required gives the version of a module in the program's go.mod.

@@ -74,6 +74,20 @@ func TestBuildErrorHoldsTheCompilersWords(t *testing.T) {
 	}
 }
 
+func TestGoBuildIsGoBuild(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles")
+	}
+	b := tiny(t, "package main\n\nvar version string\n\nfunc main() { println(version) }\n")
+	t.Chdir(b.source)
+	if err := GoBuild(t.Context(), "tiny", []string{"-ldflags", "-X main.version=1", "-o", "out/tiny", "."}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("out/tiny").CombinedOutput(); err != nil || string(out) != "1\n" {
+		t.Errorf("the program said %q, %v", out, err)
+	}
+}
+
 func TestBuildEndsWithItsContext(t *testing.T) {
 	b := tiny(t, "package main\n\nfunc main() {}\n")
 	ctx, cancel := context.WithCancelCause(t.Context())

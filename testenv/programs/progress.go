@@ -33,7 +33,7 @@ func (l *progressLine) compiled()    { l.mu.Lock(); l.packages++; l.mu.Unlock() 
 func (l *progressLine) downloading() { l.mu.Lock(); l.downloads++; l.mu.Unlock() }
 func (l *progressLine) waiting()     { l.mu.Lock(); l.waits = true; l.mu.Unlock() }
 
-// tick shows the line from now on until stop or ctx.
+// tick shows the line until stop or ctx, after a second that may be all it takes.
 func (l *progressLine) tick(ctx context.Context) (stop func()) {
 	if l.out == nil {
 		return func() {}
@@ -44,7 +44,6 @@ func (l *progressLine) tick(ctx context.Context) (stop func()) {
 		defer close(gone)
 		t := time.NewTicker(time.Second)
 		defer t.Stop()
-		l.show()
 		for {
 			select {
 			case <-ctx.Done():
