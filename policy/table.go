@@ -36,13 +36,11 @@ func newReleases(spelling string, c *semver.Constraints) releases {
 				break // a wildcard, or nothing: zeros from here on, whatever follows
 			}
 		}
-		for _, e := range []version{
-			{major: n[0]}, {major: next(n[0])},
-			{major: n[0], minor: n[1]}, {major: n[0], minor: next(n[1])},
-			{major: n[0], minor: n[1], patch: n[2]}, {major: n[0], minor: n[1], patch: next(n[2])},
-		} {
-			edges = append(edges, e)
-		}
+		edges = append(edges,
+			version{major: n[0]}, version{major: next(n[0])},
+			version{major: n[0], minor: n[1]}, version{major: n[0], minor: next(n[1])},
+			version{major: n[0], minor: n[1], patch: n[2]}, version{major: n[0], minor: n[1], patch: next(n[2])},
+		)
 	}
 	slices.SortFunc(edges, version.compare)
 	edges = slices.Compact(edges)

@@ -212,8 +212,6 @@ func gvr(group, version, name string) schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: group, Version: version, Resource: name}
 }
 
-var deployments = gvr("apps", "v1", "deployments")
-
 func (f *field) get(r schema.GroupVersionResource, name string) *unstructured.Unstructured {
 	f.t.Helper()
 	o, err := f.eng.client.Resource(r).Namespace(f.ns).Get(f.t.Context(), name, metav1.GetOptions{})

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the deprecated spellings are what this file is about: they still have to build
+
 package reconcile
 
 import (
