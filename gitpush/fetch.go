@@ -57,6 +57,13 @@ func (m *Mirror) fetch(ctx context.Context) (plumbing.Hash, error) {
 	if known && old == want {
 		return want, nil
 	}
+	if known && m.objects.bloated() {
+		m.log.Info("mirror has grown and will be cloned anew", zap.String("path", m.path))
+		if err := m.objects.reset(); err != nil {
+			return plumbing.ZeroHash, err
+		}
+		known = false
+	}
 	// A commit that is here came with all it refers to.
 	if !m.objects.has(want) {
 		if err := m.download(c, guard, want, old, known); err != nil {
@@ -69,7 +76,16 @@ func (m *Mirror) fetch(ctx context.Context) (plumbing.Hash, error) {
 	if err := m.objects.setRef(m.repo.Branch, want); err != nil {
 		return plumbing.ZeroHash, err
 	}
-	return want, m.objects.tidy()
+	m.tidy()
+	return want, nil
+}
+
+// tidy keeps the number of files in the mirror bounded. It is no matter of the
+// fetch or push that it comes after.
+func (m *Mirror) tidy() {
+	if err := m.objects.tidy(); err != nil {
+		m.log.Warn("mirror not tidied", zap.Error(err))
+	}
 }
 
 // download stores the pack with want and what it needs beside our history.

@@ -155,14 +155,12 @@ func (m *Mirror) adopt(now plumbing.Hash, pack []byte) error {
 	if err == nil {
 		err = m.objects.setRef(m.repo.Branch, now)
 	}
-	if err == nil {
-		err = m.objects.tidy()
-	}
 	if err != nil {
 		// The remote has the commits: that is what was asked for. The next
 		// fetch brings them here, or says why it cannot.
 		m.log.Warn("pushed commits not stored in the mirror", zap.Error(err))
 	}
+	m.tidy()
 	return nil
 }
 
