@@ -115,8 +115,13 @@ type Site struct {
 	Problem string
 }
 
-// Position returns "file:line".
-func (s Site) Position() string { return fmt.Sprintf("%s:%d", s.File, s.Line) }
+// Position returns "file:line", or the file alone where no line is meant.
+func (s Site) Position() string {
+	if s.Line == 0 {
+		return s.File
+	}
+	return fmt.Sprintf("%s:%d", s.File, s.Line)
+}
 
 // Outcome is what is to be done with a site.
 type Outcome string

@@ -10,20 +10,18 @@ import (
 
 // lint looks for what is allowed but probably not meant.
 func (b *builder) lint() {
-	b.lintFilters()
+	b.lintPolicies()
 	b.lintUnused()
 	b.lintOverlaps()
 	b.lintUsers()
 }
 
-// lintFilters finds patterns that match more than a person reads into them.
-func (b *builder) lintFilters() {
+// lintPolicies passes on what the policies say of themselves.
+func (b *builder) lintPolicies() {
 	for _, p := range b.cfg.Policies {
-		f := p.Spec.FilterTags
-		if f == nil || strings.HasPrefix(f.Pattern, "^") && strings.HasSuffix(f.Pattern, "$") {
-			continue
+		for _, f := range p.Policy.Lints() {
+			b.warn(b.policies[p.Name].fault(f.Field, f.Message, ""))
 		}
-		b.warn(b.policies[p.Name].fault("filterTags.pattern", fmt.Sprintf("%q matches anywhere in a tag", f.Pattern), "anchor it with ^ and $"))
 	}
 }
 

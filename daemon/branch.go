@@ -75,6 +75,9 @@ func (b *branch) guarded(ctx context.Context) (pass Pass, err error) {
 // next is how long to wait before the next look at the remote, with a tenth of jitter.
 func (b *branch) next(failures int) time.Duration {
 	d := b.repository.Interval.Or(defaultPoll)
+	for _, u := range b.updates {
+		d = min(d, u.Interval.Or(d))
+	}
 	if failures > 0 {
 		retry := firstRetry << min(failures-1, 10)
 		d = min(retry, max(d, maxRetry))

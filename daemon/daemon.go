@@ -45,7 +45,8 @@ type Daemon struct {
 	live    atomic.Pointer[live]
 	leading atomic.Bool
 	mu      sync.Mutex
-	badLoad error // why the newest configuration is not in use
+	loaded  string // fingerprint of the newest configuration that was tried; used by work only
+	badLoad error  // why the newest configuration is not in use
 }
 
 // Run loads the configuration and works until ctx ends. A first configuration
@@ -60,11 +61,12 @@ func Run(ctx context.Context, o RunOptions) error {
 	if o.Scanner == nil {
 		o.Scanner = scanner.New(scanner.Options{Log: o.Log.Named("scanner"), Now: o.Now})
 	}
+	loaded, _ := o.Fingerprint() // before Load: a change in between is loaded again
 	cfg, err := o.Load()
 	if err != nil {
 		return err
 	}
-	d := &Daemon{opt: o, log: o.Log.Named("daemon"), started: o.Now()}
+	d := &Daemon{opt: o, log: o.Log.Named("daemon"), started: o.Now(), loaded: loaded}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	first, err := d.open(cfg)
@@ -130,7 +132,6 @@ func (d *Daemon) work(ctx context.Context, l *live) error {
 
 // nextConfig waits for a new configuration that is good. It returns nil when ctx ends.
 func (d *Daemon) nextConfig(ctx context.Context) *config.Config {
-	seen, _ := d.opt.Fingerprint()
 	poll := time.NewTicker(2 * time.Second)
 	defer poll.Stop()
 	for {
@@ -143,16 +144,13 @@ func (d *Daemon) nextConfig(ctx context.Context) *config.Config {
 		case <-poll.C:
 		}
 		now, err := d.opt.Fingerprint()
-		if err == nil && now == seen && !forced {
+		if err != nil {
+			now = err.Error() // a file is gone: told once
+		}
+		if now == d.loaded && !forced {
 			continue
 		}
-		if err != nil {
-			now = err.Error()
-			if now == seen {
-				continue
-			}
-		}
-		seen = now
+		d.loaded = now
 		cfg, err := d.opt.Load()
 		d.noteLoad(err)
 		if err == nil {
@@ -218,8 +216,13 @@ func (d *Daemon) listen(ctx context.Context, fail context.CancelCauseFunc) (wait
 	return wg.Wait, nil
 }
 
-// hook serves webhooks with the receivers of the current configuration.
+// hook serves webhooks with the receivers of the current configuration. A
+// standby has nobody to tell: the sender tries again and meets the leader.
 func (d *Daemon) hook(w http.ResponseWriter, r *http.Request) {
-	l := d.live.Load()
-	l.hooks.ServeHTTP(w, r)
+	if !d.leading.Load() {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "another replica leads; try again", http.StatusServiceUnavailable)
+		return
+	}
+	d.live.Load().hooks.ServeHTTP(w, r)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -228,6 +229,17 @@ func (h *House) walker(r gitpush.Repository) (*walker, *gitpush.Mirror, error) {
 	return w, m, nil
 }
 
+// awake returns the repositories that are not suspended.
+func (h *House) awake() []gitpush.Repository {
+	return slices.DeleteFunc(slices.Clone(h.Config.Repositories), func(r gitpush.Repository) bool { return r.Suspend })
+}
+
+// rests tells whether an app is suspended, or its repository is.
+func (h *House) rests(app config.App) bool {
+	r, _ := h.Config.Repository(app.RepositoryName)
+	return app.Suspend || r.Suspend
+}
+
 // Planned is the proposal for one repository, or what stopped it.
 type Planned struct {
 	Repository bump.Name
@@ -239,7 +251,7 @@ type Planned struct {
 // the mirror, which is a cache. Scan comes first.
 func (h *House) Plan(ctx context.Context) []Planned {
 	var all []Planned
-	for _, r := range h.Config.Repositories {
+	for _, r := range h.awake() {
 		w, _, err := h.walker(r)
 		if err == nil && len(w.updates) == 0 {
 			continue
@@ -263,7 +275,7 @@ type PassOf struct {
 // Push walks every repository once: proposes, commits and pushes. Scan comes first.
 func (h *House) Push(ctx context.Context) []PassOf {
 	var all []PassOf
-	for _, r := range h.Config.Repositories {
+	for _, r := range h.awake() {
 		p := PassOf{Repository: r.Name}
 		w, m, err := h.walker(r)
 		if err == nil {
@@ -289,7 +301,8 @@ func (h *House) Apply(ctx context.Context, heads map[bump.Name]bump.Head) []AppO
 	var all []AppOf
 	ready := make(map[bump.Name]bool)
 	for _, app := range inOrder(h.Config.Apply) {
-		if app.Suspend {
+		if h.rests(app) {
+			ready[app.Name] = true // who depends on it does not wait for it
 			continue
 		}
 		result, err := h.applyOnce(ctx, app, heads, ready)
@@ -337,7 +350,7 @@ func (h *House) revision(app config.App, heads map[bump.Name]bump.Head) (revisio
 func (h *House) Heads(ctx context.Context) (map[bump.Name]bump.Head, error) {
 	heads := make(map[bump.Name]bump.Head)
 	var failed []error
-	for _, r := range h.Config.Repositories {
+	for _, r := range h.awake() {
 		m, err := h.Mirror(r)
 		if err == nil {
 			heads[r.Name], err = m.Fetch(ctx)
@@ -363,6 +376,9 @@ type Difference struct {
 func (h *House) Diff(ctx context.Context, heads map[bump.Name]bump.Head) []Difference {
 	var all []Difference
 	for _, app := range inOrder(h.Config.Apply) {
+		if h.rests(app) {
+			continue
+		}
 		d := Difference{App: app.Name, Head: heads[app.RepositoryName]}
 		engine, err := h.Engine()
 		if err == nil {

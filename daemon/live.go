@@ -62,7 +62,7 @@ type live struct {
 // mirror cannot be opened is an error: without disk nothing works.
 func (h *House) bring(doors Doors) (*live, error) {
 	l := &live{house: h, branches: make(map[bump.Name]*branch)}
-	for _, r := range h.Config.Repositories {
+	for _, r := range h.awake() {
 		w, m, err := h.walker(r)
 		if err != nil {
 			return nil, err
@@ -84,7 +84,7 @@ func (l *live) bringAppliers(doors Doors) {
 	slots := make(chan struct{}, maxApplies)
 	byName := make(map[bump.Name]*applier)
 	for _, app := range h.Config.Apply {
-		if app.Suspend {
+		if h.rests(app) {
 			continue
 		}
 		a := &applier{
@@ -111,9 +111,7 @@ func (l *live) bringAppliers(doors Doors) {
 func (l *live) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, b := range l.branches {
-		if !b.repository.Suspend {
-			wg.Go(func() { b.run(ctx) })
-		}
+		wg.Go(func() { b.run(ctx) })
 	}
 	for _, a := range l.appliers {
 		wg.Go(func() { a.run(ctx) })

@@ -11,6 +11,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"time"
@@ -104,14 +105,27 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 	draft := newDrafting(tree, w.now())
 	for _, u := range w.updates {
 		sites, err := w.sites.Sites(ctx, tree, setter.Options{Paths: []string{u.Path}})
-		if err != nil {
-			return Proposal{Head: head, Tree: tree}, err
+		if ctx.Err() != nil {
+			return Proposal{Head: head, Tree: tree}, ctx.Err()
+		}
+		if err != nil { // of this update; the others go on
+			draft.verdicts = append(draft.verdicts, unreadable(u, err))
+			continue
 		}
 		draft.add(u, plan.Decide(plan.Input{
 			Sites: draft.unseen(sites), Orders: w.orders, Selections: selections, Value: setter.Value, Bumped: bumped,
 		}))
 	}
 	return Proposal{Head: head, Tree: tree, Verdicts: draft.verdicts, Drafts: draft.drafts, Warnings: draft.warnings}, nil
+}
+
+// unreadable is the verdict on an update whose files cannot be read.
+func unreadable(u config.Update, err error) bump.Verdict {
+	reason := fmt.Sprintf("update %s: %v", u.Name.Name, err)
+	if errors.Is(err, fs.ErrNotExist) {
+		reason = fmt.Sprintf("update %s: the repository has no %q; correct the update's path", u.Name.Name, u.Path)
+	}
+	return bump.Verdict{Site: bump.Site{File: u.Path, Problem: reason}, Outcome: bump.Problem, Reason: reason}
 }
 
 // pause waits for d or until ctx ends.

@@ -75,7 +75,7 @@ func Value(s bump.Site, sel bump.Selection) (string, error) {
 		v = sel.Tag
 	case bump.Digest:
 		if sel.Digest == "" {
-			return "", fmt.Errorf("marker asks for the digest, but policy %s reflects none: set its digestReflectionPolicy", s.Policy)
+			return "", fmt.Errorf("marker asks for the digest, but policy %s reflects none: mark the tag with :tag, or the whole reference with no suffix", s.Policy)
 		}
 		v = sel.Digest
 	default:

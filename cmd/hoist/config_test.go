@@ -44,7 +44,7 @@ func TestConfigCheckGood(t *testing.T) {
 	if want := "hoist.yaml: 1 repository, 1 image, 1 policy, 1 update\n"; code != 0 || stdout != want {
 		t.Errorf("check: exit %d, stdout %q, want 0 and %q\n%s", code, stdout, want, stderr)
 	}
-	if want := "hoist: warning: hoist.yaml:6: images[0].filterTags.pattern: \"1\" matches anywhere in a tag; anchor it with ^ and $\n"; stderr != want {
+	if want := "hoist: warning: hoist.yaml:6: images[0].filterTags.pattern: \"1\" matches anywhere in a tag: write ^ before and $ behind it to match whole tags\n"; stderr != want {
 		t.Errorf("stderr %q, want %q", stderr, want)
 	}
 }
