@@ -252,7 +252,11 @@ func (a *applier) report(result bump.Result, err error, before bump.Head) {
 		log.Warn("apply failed", zap.Error(err))
 		return
 	}
-	a.house.metrics.applies.WithLabelValues(a.app.Name.Name, "applied").Inc()
+	outcome := "applied"
+	if !result.Ready {
+		outcome = "unhealthy"
+	}
+	a.house.metrics.applies.WithLabelValues(a.app.Name.Name, outcome).Inc()
 	if n := result.Counts(); result.Head != before {
 		log.Info("revision applied", zap.Int("created", n[bump.Created]), zap.Int("configured", n[bump.Configured]),
 			zap.Int("unchanged", n[bump.Unchanged]), zap.Int("deleted", n[bump.Deleted]), zap.Bool("ready", result.Ready))

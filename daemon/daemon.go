@@ -166,10 +166,12 @@ func (d *Daemon) noteLoad(err error) {
 	d.mu.Unlock()
 	if err != nil {
 		d.opt.Metrics.reloads.WithLabelValues("refused").Inc()
+		d.opt.Metrics.refused.Set(1)
 		d.log.Error("configuration refused, the old one keeps running", zap.Error(err))
 		return
 	}
 	d.opt.Metrics.reloads.WithLabelValues("taken").Inc()
+	d.opt.Metrics.refused.Set(0)
 	d.log.Info("configuration reloaded")
 }
 

@@ -161,7 +161,9 @@ func (l *live) hint(h webhook.Hint) {
 	}
 	if h.Image != "" {
 		l.house.metrics.hints.WithLabelValues("image").Inc()
-		l.house.scanner.Hint(h.Image, h.Trigger)
+		if l.house.scanner.Hint(h.Image, h.Trigger) == 0 {
+			l.house.log.Named("webhook").Debug("hint names an image that is not in the configuration", zap.String("image", h.Image))
+		}
 	}
 	if h.Repository == "" {
 		return

@@ -16,6 +16,8 @@ type Metrics struct {
 	reloads     *prometheus.CounterVec
 	panics      prometheus.Counter
 	sites       *prometheus.GaugeVec
+	ready       *prometheus.GaugeVec
+	refused     prometheus.Gauge
 	passSeconds prometheus.Histogram
 }
 
@@ -31,10 +33,12 @@ func NewMetrics() *Metrics {
 		reloads:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"}),
 		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_panics_total", Help: "Tasks that ended in an internal error."}),
 		sites:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_sites", Help: "Marked fields in the newest pass, by verdict."}, []string{"repository", "outcome"}),
+		ready:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_app_ready", Help: "1 when the app is applied and healthy at the newest revision, else 0."}, []string{"app"}),
+		refused:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "hoist_config_refused", Help: "1 while the newest configuration is refused and an older one runs, else 0."}),
 		passSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "hoist_pass_seconds", Help: "Duration of a pass over a repository.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 	}
-	r.MustRegister(m.scans, m.hints, m.bumps, m.applies, m.reloads, m.panics, m.sites, m.passSeconds,
+	r.MustRegister(m.scans, m.hints, m.bumps, m.applies, m.reloads, m.panics, m.sites, m.ready, m.refused, m.passSeconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -167,6 +167,10 @@ func (b *statusBoard) applied(r bump.Result, err error) {
 	if err != nil {
 		s.Reason = err.Error()
 	}
+	b.metrics.ready.WithLabelValues(r.App.Name).Set(0)
+	if s.Ready {
+		b.metrics.ready.WithLabelValues(r.App.Name).Set(1)
+	}
 	for action, n := range r.Counts() {
 		s.Objects[string(action)] = n
 	}

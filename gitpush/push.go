@@ -14,6 +14,9 @@ import (
 	"hoist/bump"
 )
 
+// stopGrace is how long the branch may take to be read back after a stop.
+const stopGrace = 3 * time.Second
+
 // settleWaits are the pauses before a branch that did not move is read again
 // after a refusal: a push of somebody else may be holding its lock, and then the
 // branch moves in a moment.
@@ -108,8 +111,13 @@ func (m *Mirror) send(ctx context.Context, old, now plumbing.Hash, pack []byte) 
 // settle finds out what became of a push, by reading the branch. It returns nil
 // when the branch holds our commits.
 func (m *Mirror) settle(ctx context.Context, base, now plumbing.Hash, pack []byte, reply pushReply, sendErr error) error {
-	// The caller's time may be up, but an unknown outcome helps nobody.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.timeout())
+	// The caller's time may be up, but an unknown outcome helps nobody. Somebody
+	// who wants to stop is kept for a few seconds only.
+	limit := m.timeout()
+	if ctx.Err() != nil {
+		limit = min(limit, stopGrace)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	at, err := m.remoteBranch(ctx)
 	for _, wait := range settleWaits {

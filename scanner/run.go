@@ -133,6 +133,7 @@ type job struct {
 	refused refusal
 	paused  string        // the pause that was told last
 	due     []time.Time   // scans asked for by hints, soonest first
+	hinted  string        // what asked for them
 	bell    chan struct{} // holds one token while a wakeup waits
 
 	mu      sync.Mutex
@@ -249,13 +250,14 @@ func (s *Scanner) loop(ctx context.Context, j *job, delay time.Duration, tell fu
 		case <-timer.C:
 			for len(j.due) > 0 && !j.due[0].After(next) {
 				j.due = j.due[1:]
-				trigger = "webhook"
+				trigger = j.hinted
 			}
 		case <-j.bell:
 			timer.Stop()
 			w := j.answer()
 			trigger = w.trigger
 			if w.again {
+				j.hinted = w.trigger
 				j.due = j.due[:0]
 				for _, d := range again {
 					j.due = append(j.due, time.Now().Add(d))

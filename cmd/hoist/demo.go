@@ -97,6 +97,7 @@ func (d *demo) run(cmd *cobra.Command) error {
 	}
 	d.say.lookAround(lookAround{
 		kubeconfig: d.kubeconfig, clone: d.cloneURL(), config: configFile, dataDir: filepath.Join(d.dir, "plan-data"), status: "http://" + at.API + "/api/v1/status",
+		registry: d.registry.Addr, webhook: at.Webhook,
 	})
 	pushed := make(chan error, 1)
 	go func() { pushed <- d.pushImages(ctx, at.Webhook) }()

@@ -30,7 +30,7 @@ func newStoryteller(w io.Writer) *storyteller {
 	return &storyteller{w: w, ready: make(map[string]bool), news: make(chan struct{}, 1)}
 }
 
-type lookAround struct{ kubeconfig, clone, config, dataDir, status string }
+type lookAround struct{ kubeconfig, clone, config, dataDir, status, registry, webhook string }
 
 func (s *storyteller) lookAround(l lookAround) {
 	fmt.Fprintf(s.w, `Hoist is running. Look around from another terminal:
@@ -39,11 +39,13 @@ func (s *storyteller) lookAround(l lookAround) {
   the repository   git clone %s
   the status       curl %s
   the next plan    hoist plan -c %s --data-dir %s
-  take one back    git revert HEAD && git push      (in the clone; then watch the cluster follow)
+  the registry     %s
+  webhooks         %s
+  take one back    git revert --no-edit HEAD && git push      (in the clone; the cluster follows, and the version stays out)
 
 Ctrl-C ends everything.
 
-`, l.kubeconfig, l.clone, l.status, l.config, l.dataDir)
+`, l.kubeconfig, l.clone, l.status, l.config, l.dataDir, l.registry, "http://"+l.webhook+"/hook/registry")
 }
 
 // observe prints an event of the daemon. It is called from several goroutines.
@@ -120,6 +122,8 @@ func (s *storyteller) arrived(ctx context.Context, _ string) error {
 }
 
 func (s *storyteller) wait(ctx context.Context, and func() bool) error {
+	patience := time.NewTicker(30 * time.Second)
+	defer patience.Stop()
 	for {
 		s.mu.Lock()
 		done := len(s.ready) == demoApps && and()
@@ -130,8 +134,22 @@ func (s *storyteller) wait(ctx context.Context, and func() bool) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-patience.C:
+			s.impatient()
 		case <-s.news:
 		}
+	}
+}
+
+// impatient says what is waited for.
+func (s *storyteller) impatient() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.tag != "" && s.head == "":
+		fmt.Fprintf(s.w, "  no commit for %s yet; is there a newer tag, or was it taken out before? hoist plan tells\n", s.tag)
+	default:
+		fmt.Fprintf(s.w, "  %d of %d apps are ready; the status tells what the others wait for\n", len(s.ready), demoApps)
 	}
 }
 

@@ -51,7 +51,7 @@ images:
     image: %[3]s/org/api-service
     insecure: true
     interval: %[4]s
-    policy: {semver: {range: ">=1.0.0"}}
+    policy: {semver: {range: ">=1.0.0-0"}} # pre-releases too, so that you can push 2.5.0-crash
   - name: web-frontend
     image: %[3]s/org/web-frontend
     insecure: true
