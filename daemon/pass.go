@@ -82,7 +82,7 @@ func (w *walker) pass(ctx context.Context, selections func() map[bump.Name]bump.
 		if !errors.Is(err, gitpush.ErrMoved) || attempt == maxAttempts {
 			return Pass{Proposal: proposal, Commits: commits}, err
 		}
-		if err := pause(ctx, rand.N(time.Duration(attempt)*50*time.Millisecond)); err != nil {
+		if err := Pause(ctx, rand.N(time.Duration(attempt)*50*time.Millisecond)); err != nil {
 			return Pass{Proposal: proposal}, err
 		}
 	}
@@ -128,8 +128,8 @@ func unreadable(u config.Update, err error) bump.Verdict {
 	return bump.Verdict{Site: bump.Site{File: u.Path, Problem: reason}, Outcome: bump.Problem, Reason: reason}
 }
 
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for d, or until ctx ends and then returns its error.
+func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

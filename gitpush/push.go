@@ -124,7 +124,10 @@ func (m *Mirror) settle(ctx context.Context, base, now plumbing.Hash, pack []byt
 		if err != nil || at != base {
 			break
 		}
-		time.Sleep(wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
 		at, err = m.remoteBranch(ctx)
 	}
 	switch {

@@ -11,9 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"hoist"
+	"hoist/daemon"
 	"hoist/testenv/registryserver"
 )
 
@@ -108,7 +108,7 @@ func (d *demo) pushImages(ctx context.Context, webhook string) error {
 		if n == d.opt.bumps {
 			break
 		}
-		if err := sleep(ctx, d.opt.every); err != nil {
+		if err := daemon.Pause(ctx, d.opt.every); err != nil {
 			return err
 		}
 	}
@@ -159,15 +159,4 @@ func withUser(raw, user, password string) string {
 	}
 	u.User = url.UserPassword(user, password)
 	return u.String()
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

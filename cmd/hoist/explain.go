@@ -27,17 +27,7 @@ func newExplain() *cobra.Command {
 		Short: "Tell which tag a policy selects and why the others lost",
 		Args:  cobra.ExactArgs(1),
 	}
-	s := newSettings(cmd, "warn")
-	format := cmd.Flags().StringP("output", "o", "table", "table, json or yaml")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
-			return err
-		}
-		h, err := s.openReader(cmd)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
+	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, args []string) error {
 		policies := asked(h.Config, args[0])
 		if len(policies) == 0 {
 			return fmt.Errorf("no policy or image is called %q; there are %s", args[0], known(h.Config))
@@ -46,8 +36,8 @@ func newExplain() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if *format != "table" {
-			return writeAs(cmd.OutOrStdout(), *format, all)
+		if format != "table" {
+			return writeAs(cmd.OutOrStdout(), format, all)
 		}
 		for _, e := range all {
 			if err := printExplanation(cmd, e); err != nil {
@@ -55,7 +45,7 @@ func newExplain() *cobra.Command {
 			}
 		}
 		return nil
-	}
+	})
 	return cmd
 }
 

@@ -44,34 +44,24 @@ but its cache.
 With --detailed-exitcode it exits 0 when nothing would change, 2 when something would, 1 on errors.`,
 		Args: cobra.NoArgs,
 	}
-	s := newSettings(cmd, "warn")
-	format := cmd.Flags().StringP("output", "o", "table", "table, json or yaml")
 	detailed := cmd.Flags().Bool("detailed-exitcode", false, "exit 2 when there is something to commit")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
-			return err
-		}
-		h, err := s.openReader(cmd)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
+	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, _ []string) error {
 		failed := []error{h.Scan(cmd.Context(), "plan")}
 		planned := h.Plan(cmd.Context())
 		for _, p := range planned {
 			failed = append(failed, p.Err)
 		}
 		plan := planOf(planned)
-		if *format == "table" {
-			err = printPlan(cmd.OutOrStdout(), plan)
-		} else {
-			err = writeAs(cmd.OutOrStdout(), *format, plan)
+		print := func() error { return writeAs(cmd.OutOrStdout(), format, plan) }
+		if format == "table" {
+			print = func() error { return printPlan(cmd.OutOrStdout(), plan) }
 		}
-		if err = errors.Join(append(failed, err)...); err == nil && *detailed && plan.changes() > 0 {
+		err := errors.Join(append(failed, print())...)
+		if err == nil && *detailed && plan.changes() > 0 {
 			return &exitError{code: 2}
 		}
 		return err
-	}
+	})
 	return cmd
 }
 

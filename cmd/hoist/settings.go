@@ -74,6 +74,24 @@ func (s *settings) openReader(cmd *cobra.Command) (*daemon.House, error) {
 	return s.openHouse(cmd, true)
 }
 
+// reading makes cmd a verb that opens the configuration, reads, and prints a
+// table or, with -o, data for programs.
+func reading(cmd *cobra.Command, read func(cmd *cobra.Command, h *daemon.House, format string, args []string) error) {
+	s := newSettings(cmd, "warn")
+	format := cmd.Flags().StringP("output", "o", "table", "table, json or yaml")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
+			return err
+		}
+		h, err := s.openReader(cmd)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		return read(cmd, h, *format, args)
+	}
+}
+
 // open loads the configuration and opens its rooms.
 func (s *settings) open(cmd *cobra.Command) (*daemon.House, error) {
 	return s.openHouse(cmd, false)

@@ -18,27 +18,15 @@ func newStatus() *cobra.Command {
 so it works without the daemon. It changes nothing.`,
 		Args: cobra.NoArgs,
 	}
-	s := newSettings(cmd, "warn")
-	format := cmd.Flags().StringP("output", "o", "table", "table, json or yaml")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
-			return err
-		}
-		h, err := s.openReader(cmd)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
+	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, _ []string) error {
 		heads, err := h.Heads(cmd.Context())
 		apps, appErr := h.Recorded(cmd.Context())
 		out := standing(h, heads, apps)
-		if *format == "table" {
-			err = errors.Join(err, appErr, printStanding(cmd, out))
-		} else {
-			err = errors.Join(err, appErr, writeAs(cmd.OutOrStdout(), *format, out))
+		if format == "table" {
+			return errors.Join(err, appErr, printStanding(cmd, out))
 		}
-		return err
-	}
+		return errors.Join(err, appErr, writeAs(cmd.OutOrStdout(), format, out))
+	})
 	return cmd
 }
 
