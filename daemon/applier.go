@@ -17,6 +17,9 @@ import (
 	"hoist/reconcile"
 )
 
+// errSuperseded ends the wait for the health of a revision that a newer one replaces.
+var errSuperseded = errors.New("a newer revision is here")
+
 const defaultApplyInterval = 10 * time.Minute
 
 // revision is a commit with its files.
@@ -101,7 +104,7 @@ func (a *applier) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil {
+		if err == nil || errors.Is(err, errSuperseded) {
 			applied = r.head
 		}
 		timer.Reset(a.next(err))
@@ -152,7 +155,7 @@ func (a *applier) apply(ctx context.Context, r revision, before bump.Head) (resu
 	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Applied: &result})
 	waited, err := a.health(ctx, e, r, result)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		return result, nil // a newer revision is here
+		return result, errSuperseded
 	}
 	return waited, err
 }
@@ -242,7 +245,7 @@ func (a *applier) health(ctx context.Context, e engine, r revision, result bump.
 
 // report logs and shows what came of an apply, and wakes who waits for the app.
 func (a *applier) report(result bump.Result, err error, before bump.Head) {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errSuperseded) {
 		return
 	}
 	a.house.status.applied(result, err)

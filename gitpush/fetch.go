@@ -25,7 +25,7 @@ func (m *Mirror) Fetch(ctx context.Context) (bump.Head, error) {
 	defer m.net.Unlock()
 	h, err := m.fetch(ctx)
 	if err != nil {
-		return bump.Head{}, fmt.Errorf("fetch %s from %s: %w", m.repo.Branch, m.url, err)
+		return bump.Head{}, m.strike(ctx, fmt.Errorf("fetch %s from %s: %w", m.repo.Branch, m.url, err))
 	}
 	return m.head(h), nil
 }

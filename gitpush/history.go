@@ -99,6 +99,9 @@ func (c *Clone) Head(branch string) (bump.Head, error) {
 	return bump.Head{}, fmt.Errorf("%q: %w", branch, ErrNoBranch)
 }
 
+// Shallow tells whether the clone has only the newer part of the history.
+func (c *Clone) Shallow() bool { return len(c.objects.shallow()) > 0 }
+
 // History is [Mirror.History] in a clone.
 func (c *Clone) History(ctx context.Context, from bump.Head, opts HistoryOptions) (iter.Seq2[Entry, error], error) {
 	return c.objects.history(ctx, from.Hash, opts)

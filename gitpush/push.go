@@ -48,7 +48,7 @@ func (m *Mirror) Push(ctx context.Context, base bump.Head, drafts []Draft) ([]bu
 	if err != nil && !errors.As(err, &rejected) {
 		err = fmt.Errorf("push %s to %s: %w", m.repo.Branch, m.url, err)
 	}
-	return commits, err
+	return commits, m.strike(ctx, err)
 }
 
 func (m *Mirror) push(ctx context.Context, base plumbing.Hash, drafts []Draft) ([]bump.Commit, error) {

@@ -99,6 +99,8 @@ func compare(v bump.Verdict, value string, order Order) bump.Verdict {
 		return bumped(v, value, fmt.Sprintf("replaces %q, which is not a version of policy %s", now, v.Site.Policy))
 	case c < 0:
 		return held(v, fmt.Sprintf("%s is newer than %s, the newest that policy %s allows", now, v.Selection.Tag, v.Site.Policy))
+	case c == 0 && otherRepository(v.Site, v.Selection):
+		return bumped(v, value, "same version, other repository")
 	case c == 0:
 		v.Outcome, v.Reason = bump.Current, fmt.Sprintf("%s is the same version as %s", now, v.Selection.Tag)
 		return v
@@ -163,6 +165,14 @@ func holdSiblings(verdicts []bump.Verdict) {
 			verdicts[i] = held(v, "stays with its tag: "+reason)
 		}
 	}
+}
+
+// otherRepository tells whether a site holds a whole reference to another
+// repository than the policy selects from.
+func otherRepository(s bump.Site, sel bump.Selection) bool {
+	ref, _, _ := strings.Cut(s.Value, "@")
+	now, _ := tagOf(s)
+	return s.Part == bump.Whole && strings.TrimSuffix(ref, ":"+now) != sel.Image()
 }
 
 // tagOf returns the tag that a site holds now; ok is false where the site holds

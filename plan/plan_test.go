@@ -77,6 +77,8 @@ func TestDecide(t *testing.T) {
 		{"newer tag", input("7", site(bump.Tag, "6")), bump.Bump, "7", ""},
 		{"same", input("7", site(bump.Tag, "7")), bump.Current, "", ""},
 		{"equal but spelt otherwise", input("7", site(bump.Tag, "07")), bump.Current, "", "07 is the same version as 7"},
+		{"equal in another repository", input("7", site(bump.Whole, "old.test/web:07")), bump.Bump, "r.test/web:7", "same version, other repository"},
+		{"equal in the same repository", input("7", site(bump.Whole, "r.test/web:07")), bump.Current, "", "07 is the same version as 7"},
 		{"never older", input("7", site(bump.Whole, "r.test/web:8")), bump.Held, "", "8 is newer than 7, the newest that policy hoist:web allows"},
 		{"never older behind a digest", input("7", site(bump.Whole, "r.test/web:8@sha256:00")), bump.Held, "", "8 is newer than 7, the newest that policy hoist:web allows"},
 		{"outside the order", input("7", site(bump.Whole, "r.test/web:latest")), bump.Bump, "r.test/web:7", `replaces "latest", which is not a version of policy hoist:web`},

@@ -142,10 +142,15 @@ func (p *Policy) excludes(tag string) *regexp.Regexp {
 // that makes none of them newer.) It returns false when a tag has no place in
 // the order: "latest" under semver, or a tag that fails the filter. Neither the
 // range nor the exclusions matter here: a version that was taken out of them
-// still is newer than its predecessor.
+// still is newer than its predecessor. Under semver a b that is no strict version
+// but has higher numbers than a ("1.27" and 1.25.5) is the newer one, so that it
+// is not taken for something without a place and replaced.
 func (p *Policy) Compare(a, b string) (c int, ok bool) {
 	atA, okA := p.placeOf(a)
 	atB, okB := p.placeOf(b)
+	if _, byVersion := p.order.(versions); okA && !okB && byVersion && looselyNewer(b, atA.version) {
+		return -1, true
+	}
 	if !okA || !okB {
 		return 0, false
 	}

@@ -54,7 +54,7 @@ func (e *Engine) apply(ctx context.Context, a App, past *past, t *target, live *
 	after, err := e.patch(ctx, t)
 	if err != nil {
 		past.forget(t.key)
-		return outcome{}, fmt.Errorf("%s: apply %s: %w", t.where(), t.object, err)
+		return outcome{}, fmt.Errorf("%s: apply %s: %w", t.where(), t.object, discreet(t.Object, err))
 	}
 	is := seen{built: t.built, live: digestLive(after), ours: digestOurs(t.Object, after), uid: string(after.GetUID()), health: healthOf(after)}
 	past.put(t.key, is)
@@ -66,6 +66,26 @@ func (e *Engine) apply(ctx context.Context, a App, past *past, t *target, live *
 		o.action = bump.Unchanged
 	}
 	return o, nil
+}
+
+// discreetError is what the API server says of a Secret: the kind of refusal,
+// without its words, which may repeat values.
+type discreetError struct {
+	text string
+	err  error
+}
+
+func (e *discreetError) Error() string { return e.text }
+func (e *discreetError) Unwrap() error { return e.err }
+
+// discreet keeps the words of an API error to ourselves when it is about a
+// Secret. Where it was refused for its rights or its name, that is said.
+func discreet(o *unstructured.Unstructured, err error) error {
+	var status apierrors.APIStatus
+	if !isSecret(o) || !errors.As(err, &status) || apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		return err
+	}
+	return &discreetError{fmt.Sprintf("the api server refused it: %s (its words are not repeated, they may hold values)", apierrors.ReasonForError(err)), err}
 }
 
 // few is how many objects of one kind and namespace are read one by one.

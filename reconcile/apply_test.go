@@ -400,7 +400,7 @@ func TestSecretStringDataFollowsGit(t *testing.T) {
 	secret := func(data string) string {
 		return "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {" + data + "}\n"
 	}
-	f.apply(apps("s.yaml", secret("a: x, b: y")))
+	f.apply(apps("s.yaml", secret("a: x, b: w")))
 	f.apply(apps("s.yaml", secret("a: z")))
 	data, _, _ := unstructured.NestedMap(f.get(gvr("", "v1", "secrets"), "s").Object, "data")
 	if len(data) != 1 || data["a"] != "eg==" {

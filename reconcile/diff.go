@@ -53,7 +53,7 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 		errs []error
 	)
 	for _, t := range targets {
-		d, err := e.diff(ctx, t)
+		d, err := e.diff(ctx, a.Name, t)
 		if err != nil {
 			errs = append(errs, err)
 		} else if d.Action != bump.Unchanged {
@@ -77,7 +77,7 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 	return all, errors.Join(errs...)
 }
 
-func (e *Engine) diff(ctx context.Context, t *target) (Difference, error) {
+func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference, error) {
 	d := Difference{Object: t.object, File: t.File, Action: bump.Configured}
 	at := e.at(t.resource, t.object.Namespace)
 	before, err := at.Get(ctx, t.object.Name, metav1.GetOptions{})
@@ -85,6 +85,11 @@ func (e *Engine) diff(ctx context.Context, t *target) (Difference, error) {
 		before, d.Action = nil, bump.Created
 	} else if err != nil {
 		return d, fmt.Errorf("%s: read %s: %w", t.where(), t.object, err)
+	}
+	if before != nil {
+		if other, ok := owner(before); ok && other != app {
+			return d, fmt.Errorf("%s: %s belongs to app %s", t.where(), t.object, other)
+		}
 	}
 	body, err := json.Marshal(t.Object)
 	if err != nil {
@@ -97,7 +102,7 @@ func (e *Engine) diff(ctx context.Context, t *target) (Difference, error) {
 	case apierrors.IsNotFound(err) && before == nil:
 		after = t.Object // its namespace or kind is not there yet
 	case err != nil:
-		return d, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, err)
+		return d, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, discreet(t.Object, err))
 	}
 	if before != nil && digestLive(before) == digestLive(after) {
 		d.Action = bump.Unchanged

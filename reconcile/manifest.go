@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -39,8 +41,12 @@ func manifests(rm resmap.ResMap, dir string, keepOrigin bool) ([]Manifest, error
 		}
 		m := Manifest{Object: &unstructured.Unstructured{Object: fields}}
 		m.File = takeOrigin(m.Object, dir, keepOrigin)
-		normalize(m.Object)
-		if err := m.check(); err != nil {
+		err = m.checkSecret()
+		if err == nil {
+			normalize(m.Object)
+			err = m.check()
+		}
+		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
@@ -162,7 +168,7 @@ func normalize(o *unstructured.Unstructured) {
 	for _, f := range []string{"uid", "resourceVersion", "generation", "managedFields", "creationTimestamp", "selfLink"} {
 		unstructured.RemoveNestedField(o.Object, "metadata", f)
 	}
-	if o.GroupVersionKind().GroupKind().String() != "Secret" {
+	if !isSecret(o) {
 		return
 	}
 	plain, ok := o.Object["stringData"].(map[string]any)
@@ -174,12 +180,38 @@ func normalize(o *unstructured.Unstructured) {
 		stored = map[string]any{}
 	}
 	for k, v := range plain {
-		if s, ok := v.(string); ok {
-			stored[k] = base64.StdEncoding.EncodeToString([]byte(s))
-		}
+		stored[k] = base64.StdEncoding.EncodeToString([]byte(v.(string))) // checkSecret was here
 	}
 	o.Object["data"] = stored
 	delete(o.Object, "stringData")
+}
+
+func isSecret(o *unstructured.Unstructured) bool {
+	return o.GroupVersionKind().GroupKind().String() == "Secret"
+}
+
+// checkSecret finds values that the API server would refuse in words that repeat
+// them, and those that would be lost in silence. It names keys, never values.
+func (m Manifest) checkSecret() error {
+	if !isSecret(m.Object) {
+		return nil
+	}
+	for _, section := range []string{"data", "stringData"} {
+		values, ok := m.Object.Object[section].(map[string]any)
+		if !ok && m.Object.Object[section] != nil {
+			return fmt.Errorf("%s: %s: %s is not a mapping", m.where(), nameOf(m.Object), section)
+		}
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			text, ok := values[key].(string)
+			if !ok {
+				return fmt.Errorf("%s: %s: %s.%s is not a string; put quotes around it", m.where(), nameOf(m.Object), section, key)
+			}
+			if _, err := base64.StdEncoding.DecodeString(text); section == "data" && err != nil && !strings.Contains(text, sopsValue) {
+				return fmt.Errorf("%s: %s: data.%s is not base64; write it under stringData to give it as it is", m.where(), nameOf(m.Object), key)
+			}
+		}
+	}
+	return nil
 }
 
 func nameOf(o *unstructured.Unstructured) bump.Object {

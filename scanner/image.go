@@ -2,6 +2,7 @@ package scanner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -105,6 +106,8 @@ func parseImage(s string, insecure bool) (name.Repository, error) {
 		return name.Repository{}, fmt.Errorf("an image is needed, such as registry.example.com/org/app")
 	case strings.Contains(s, "://"):
 		return name.Repository{}, fmt.Errorf("%q starts with a scheme: write it without, as docker does", s)
+	case strings.Contains(s, "@") && !strings.Contains(s, "@sha"):
+		return name.Repository{}, errors.New("holds a user: write the image without, and name its credentials with secretRef or secretDir")
 	case strings.Contains(s, "@"):
 		return name.Repository{}, fmt.Errorf("%q carries a digest: write it without", s)
 	}

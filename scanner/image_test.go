@@ -22,6 +22,7 @@ func TestCheck(t *testing.T) {
 		{Image{Image: "https://ghcr.io/acme/web"}, `image: "https://ghcr.io/acme/web" starts with a scheme: write it without, as docker does`},
 		{Image{Image: "nginx:1.25"}, `image: "nginx:1.25" carries a tag: write it without, "nginx"`},
 		{Image{Image: "localhost:5000/web:1"}, `image: "localhost:5000/web:1" carries a tag: write it without, "localhost:5000/web"`},
+		{Image{Image: "bot:hunter2@r.test/a/b"}, `image: holds a user: write the image without, and name its credentials with secretRef or secretDir`},
 		{Image{Image: "a/b@sha256:00"}, `image: "a/b@sha256:00" carries a digest: write it without`},
 		{Image{Image: "Acme/Web"}, `image: "Acme/Web" is not an image: use lower case letters, digits and . _ - /, such as registry.example.com/org/app`},
 		{Image{Image: "a/b", Interval: bump.Duration(time.Millisecond)}, `interval: "1ms" is too short: the least is 1s`},

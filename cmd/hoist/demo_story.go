@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -38,14 +39,14 @@ func (s *storyteller) lookAround(l lookAround) {
   the cluster      kubectl --kubeconfig %s get deployments -A
   the repository   git clone %s
   the status       curl %s
-  the next plan    hoist plan -c %s --data-dir %s
+  the next plan    %s plan -c %s --data-dir %s
   the registry     %s
   webhooks         %s
   take one back    git revert --no-edit HEAD && git push      (in the clone; the cluster follows, and the version stays out)
 
 Ctrl-C ends everything.
 
-`, l.kubeconfig, l.clone, l.status, l.config, l.dataDir, l.registry, "http://"+l.webhook+"/hook/registry")
+`, l.kubeconfig, l.clone, l.status, os.Args[0], l.config, l.dataDir, l.registry, "http://"+l.webhook+"/hook/registry")
 }
 
 // observe prints an event of the daemon. It is called from several goroutines.

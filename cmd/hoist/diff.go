@@ -48,7 +48,8 @@ what an apply would change. Nothing is changed. It exits as kubectl diff does:
 func printDifference(w io.Writer, d daemon.Difference) int {
 	n := 0
 	for _, o := range d.Differences {
-		if o.Action == bump.Unchanged {
+		if o.Action == bump.Skipped { // an apply would leave it as it is: no difference
+			fmt.Fprintf(w, "%s: %s stays: %s\n", d.App.Name, o.Object, o.Reason)
 			continue
 		}
 		n++

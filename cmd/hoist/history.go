@@ -68,6 +68,9 @@ func (f *historyFlags) run(cmd *cobra.Command, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("history of %s: %w", f.dir, err)
 	}
+	if clone.Shallow() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "hoist: warning: %s is a shallow clone, older bumps are not in it; git fetch --unshallow brings them\n", f.dir)
+	}
 	return show(cmd.OutOrStdout(), list)
 }
 

@@ -28,7 +28,7 @@ const gitUsage = "gitrepo init|push|clone|revert|hold|held|release|log|wait|comm
 //
 //	gitrepo init NAME             a bare repository with the files below NAME/
 //	gitrepo push NAME MESSAGE     commit NAME/ as it is now, beside what Hoist changed
-//	gitrepo clone NAME DIR        a clone, as a person has it
+//	gitrepo clone NAME DIR [OPTION…]   a clone, as a person has it
 //	gitrepo revert NAME           git revert of the newest commit
 //	gitrepo hold|held|release NAME   stop the next push in the server, wait for it, let it go on
 //	[!] gitrepo log NAME REGEXP   search the log
@@ -50,8 +50,8 @@ func cmdGitrepo(ts *testscript.TestScript, neg bool, args []string) {
 		g.files[args[0]] = files
 	case verb == "push" && len(args) == 2:
 		g.push(ts, w, args[0], args[1])
-	case verb == "clone" && len(args) == 2:
-		ts.Check(runGit("clone", "-q", g.Path(args[0]), ts.MkAbs(args[1])))
+	case verb == "clone" && len(args) >= 2:
+		ts.Check(runGit(append([]string{"clone", "-q", "file://" + g.Path(args[0]), ts.MkAbs(args[1])}, args[2:]...)...))
 	case verb == "revert" && len(args) == 1:
 		ts.Check(g.revert(args[0], ts.MkAbs(".revert")))
 	case verb == "hold" && len(args) == 1:
