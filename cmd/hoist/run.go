@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -49,9 +50,11 @@ understood is reported and the old one keeps running.`,
 		if o.DryRun {
 			o.Doors = daemon.ClosedDoors()
 		}
-		if o.Identity, err = os.Hostname(); err != nil {
+		host, err := os.Hostname()
+		if err != nil {
 			return err
 		}
+		o.Identity = host + "_" + rand.Text() // two processes on one host are two replicas
 		o.Reload = hangups(cmd)
 		options.Log.Info("hoist starts", zap.String("version", version), zap.Bool("dryRun", o.DryRun))
 		defer options.Log.Info("hoist has stopped")
