@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -48,6 +49,19 @@ func (b *board) update(image bump.Name, tags bump.Tags) []bump.Selection {
 	b.tags[image] = tags
 	b.mu.Unlock()
 	return changed
+}
+
+// failed keeps why an image could not be read, for policies that have never had
+// a tag list. Those that had one keep their selection.
+func (b *board) failed(image bump.Name, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.tags[image]; ok {
+		return
+	}
+	for _, p := range b.policies[image] {
+		b.selections[p.Name] = bump.Selection{Policy: p.Name, Err: fmt.Errorf("its tags are not known: %w", err)}
+	}
 }
 
 // current returns the selections so far; the map is the caller's own.

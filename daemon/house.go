@@ -204,6 +204,7 @@ func (h *House) Scan(ctx context.Context, trigger string) error {
 func (h *House) scanned(image bump.Name, tags bump.Tags, next time.Time, err error) bool {
 	h.status.scanned(image, tags, next, err)
 	if err != nil {
+		h.board.failed(image, err)
 		return false
 	}
 	changed := h.board.update(image, tags)
