@@ -112,6 +112,7 @@ func nativeFields() map[string]known {
 		"apply[].targetNamespace":           {text: "Namespace that replaces those of all objects."},
 		"apply[].suspend":                   {text: "Leave the cluster alone."},
 		"apply[].allowEmpty":                {text: "Let a build without objects delete everything that was applied before."},
+		"apply[].maxPrune":                  {text: "How much of what was applied a revision may leave out at once, in percent; 30 when absent, fewer than 5 objects always, 100 for no limit."},
 		"apply[].dependsOn":                 {text: "Entries of apply that have to be ready first."},
 		"apply[].dependsOn[].name":          {text: "Name of the entry.", required: true},
 		"apply[].dependsOn[].namespace":     {text: "Namespace of the entry, if another."},

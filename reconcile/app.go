@@ -40,6 +40,9 @@ type App struct {
 	Suspend bool `json:"suspend,omitempty"`
 	// AllowEmpty lets a build without objects delete all that was applied before.
 	AllowEmpty bool `json:"allowEmpty,omitempty"`
+	// MaxPrune is how much of what was applied a revision may leave out at once, in
+	// percent; 30 when nil. Fewer than 5 objects always may; 100 means no limit.
+	MaxPrune *int `json:"maxPrune,omitempty"`
 	// DependsOn names entries that have to be ready first.
 	DependsOn []DependencyRef `json:"dependsOn,omitempty"`
 }
@@ -102,6 +105,9 @@ func (a App) Check() []bump.Fault {
 		if d.v < 0 {
 			fault(d.field, "%q is negative", time.Duration(d.v))
 		}
+	}
+	if a.MaxPrune != nil && (*a.MaxPrune < 0 || *a.MaxPrune > 100) {
+		fault("maxPrune", "%d is no percentage from 0 to 100", *a.MaxPrune)
 	}
 	if a.TargetNamespace != "" {
 		for _, m := range validation.IsDNS1123Label(a.TargetNamespace) {

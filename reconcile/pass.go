@@ -120,7 +120,41 @@ func (p *pass) guard(ctx context.Context) error {
 	if len(p.targets) == 0 && len(p.inv.Objects) > 0 && !p.app.AllowEmpty {
 		return refuseEmpty(len(p.inv.Objects))
 	}
-	return nil
+	return refuseMany(p.app, p.inv, p.targets)
+}
+
+// A revision may leave out so many objects, or so much of what was applied.
+const (
+	fewPruned       = 4
+	defaultMaxPrune = 30 // percent
+)
+
+// refuseMany refuses a revision that would prune more than the app allows: a bad
+// merge, a wrong path. Entries that stay for a reason of their own do not count.
+func refuseMany(a App, inv *Inventory, targets []*target) error {
+	if !a.Prune || len(targets) == 0 {
+		return nil
+	}
+	most := defaultMaxPrune
+	if a.MaxPrune != nil {
+		most = *a.MaxPrune
+	}
+	leaving, counted := 0, 0
+	for _, en := range inv.without(targets) {
+		if en.Left == "" {
+			leaving++
+		}
+	}
+	for _, en := range inv.Objects {
+		if en.Left == "" {
+			counted++
+		}
+	}
+	if leaving <= fewPruned || leaving*100 <= most*counted {
+		return nil
+	}
+	return fmt.Errorf("%d of %d objects left the build, more than maxPrune allows (%d %%): nothing is applied or deleted (set maxPrune: 100 for this app if this is meant)",
+		leaving, counted, most)
 }
 
 func refuseEmpty(n int) error {
