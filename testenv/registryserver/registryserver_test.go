@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,12 +109,13 @@ func TestEveryKind(t *testing.T) {
 }
 
 func TestAnonymousPullOfABearerRegistry(t *testing.T) {
-	denied := false
+	var denied atomic.Bool // the token server asks from its own goroutines
 	s := start(t, Options{Auth: Bearer, Anonymous: "public/*", TokenTTL: 2 * time.Minute, OnToken: func(w http.ResponseWriter, _ *http.Request) bool {
-		if denied {
-			http.Error(w, "down", http.StatusForbidden) // a 503 would be tried again for seconds
+		if !denied.Load() {
+			return false
 		}
-		return denied
+		http.Error(w, "down", http.StatusForbidden) // a 503 would be tried again for seconds
+		return true
 	}})
 	for _, ref := range []string{"public/web:1", "private/web:1"} {
 		_, err := s.Push(t.Context(), ref, PushOptions{})
@@ -130,7 +132,7 @@ func TestAnonymousPullOfABearerRegistry(t *testing.T) {
 	if _, err := anybody.Push(t.Context(), "public/web:2", PushOptions{}); err == nil {
 		t.Error("anybody could push")
 	}
-	denied = true
+	denied.Store(true)
 	if _, err := s.Tags(t.Context(), "public/web"); err == nil {
 		t.Error("listed while the token server was down")
 	}
