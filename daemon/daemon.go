@@ -82,7 +82,11 @@ func Run(ctx context.Context, o RunOptions) error {
 	if err != nil {
 		return err
 	}
-	defer wait()
+	defer func() { // the listeners end with ctx, also when work ended by itself
+		cancel(nil)
+		wait()
+		_ = d.live.Load().house.Close() // the locks go with the process at the latest
+	}()
 	if o.Lease != "" {
 		err = d.lead(ctx, func(ctx context.Context) error { return d.work(ctx, first) })
 	} else {
@@ -100,7 +104,7 @@ func (d *Daemon) open(cfg *config.Config) (*live, error) {
 	h := Open(cfg, d.opt.Options)
 	l, err := h.bring(d.opt.Doors)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, h.Close()) // or its mirrors stay held
 	}
 	d.live.Store(l)
 	return l, nil

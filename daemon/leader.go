@@ -49,16 +49,19 @@ func (d *Daemon) lead(ctx context.Context, work func(context.Context) error) err
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
+	held, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		elector.Run(ctx)
+		elector.Run(held)
 	}()
 	select {
 	case leading := <-begin: // ends with the lease
 		d.leading.Store(true)
 		d.log.Info("leading", zap.String("lease", d.opt.Lease))
 		err = work(leading)
+		giveUp()
 	case <-ended:
 	}
 	<-ended

@@ -97,8 +97,11 @@ func (w *world) useCluster(ts *testscript.TestScript) {
 func (c *scriptCluster) of(ref string) (dynamic.ResourceInterface, string) {
 	kind, name, _ := strings.Cut(ref, "/")
 	gvr := schema.GroupVersionResource{Version: "v1", Resource: kind + "s"}
-	if kind == "deployment" {
+	switch kind {
+	case "deployment":
 		gvr.Group = "apps"
+	case "lease":
+		gvr.Group = "coordination.k8s.io"
 	}
 	return c.client.Resource(gvr).Namespace(c.namespace), name
 }
