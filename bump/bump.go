@@ -49,6 +49,25 @@ type Tags struct {
 	Trigger string    // what asked for the scan: "poll", "webhook", "start", "once"
 }
 
+// Artifact is what a registry held under a tag when the tag was looked up.
+type Artifact struct {
+	Tag       string
+	Digest    string    // "sha256:…" of the manifest or index that the tag pointed to
+	Type      string    // media type that says what it is: an image's configuration, a chart's, a signature's
+	Image     bool      // containers can be started from it
+	Platforms []string  // "linux/amd64", "linux/arm/v7", in byte order; nil where nobody asked
+	Created   time.Time // as the image's configuration says; zero where nobody asked or nothing is said
+	Seen      time.Time // when we first saw Tag with this Digest
+}
+
+// PassedOver is a tag that goes before the selected one in the order of its
+// policy and failed a check.
+type PassedOver struct {
+	Tag    string
+	Reason string    // for a person: "no linux/arm64", "younger than 30m, eligible 14:32"
+	Until  time.Time // when it passes by itself; zero where that takes a change in the registry
+}
+
 // Selection is a policy's answer to Tags. Either Tag is set or Err says why no
 // tag could be chosen.
 type Selection struct {
@@ -56,7 +75,15 @@ type Selection struct {
 	Tags   Tags
 	Tag    string
 	Digest string // "sha256:…" when the policy reflects digests, else empty
-	Err    error
+	// KeepDigest says that a field which has this tag and any digest stays as it
+	// is (Flux's IfNotPresent).
+	KeepDigest bool
+	// Proven says that the tag was looked up: it exists, and what it points to
+	// passed every check of the policy. Only a proven tag is written.
+	Proven     bool
+	PassedOver []PassedOver // the newest first
+	Again      time.Time    // when to choose again although no list changed; zero for never
+	Err        error
 }
 
 // Image returns the repository, spelt as the user did.
