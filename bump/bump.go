@@ -135,8 +135,14 @@ type Site struct {
 	Policy Name
 	Part   Part
 	Value  string // the scalar's value now, unquoted
-	Start  int    // byte offset of the scalar in the file, quotes included
-	End    int    // byte offset behind it
+	// Before and After are the rest of the scalar where Value is only a part of it
+	// ("match" in a marker): Before+Value+After is the whole. They never change.
+	Before, After string
+	Start         int // byte offset of the whole scalar in the file, quotes included
+	End           int // byte offset behind it
+	// Note is what a person should know before the field changes: that it is
+	// anchored and how often it is used. Empty for most.
+	Note string
 	// Problem says why this marker cannot be followed; empty when it can. A site
 	// with a problem may lack everything but File and Line.
 	Problem string

@@ -68,6 +68,9 @@ func (in Input) decide(s bump.Site) bump.Verdict {
 		return v
 	}
 	v = compare(v, value, order)
+	if v.Outcome == bump.Bump && s.Note != "" {
+		v.Reason = strings.TrimPrefix(v.Reason+"; "+s.Note, "; ")
+	}
 	if v.Outcome == bump.Bump && in.takenOut(s, selection) {
 		return held(v, fmt.Sprintf("%s was set here before and somebody took it out; it stays out until there is a newer version, or until someone sets it by hand", selection.Tag))
 	}

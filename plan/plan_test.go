@@ -66,6 +66,11 @@ func TestDecide(t *testing.T) {
 	moved2 := input("7", site(bump.Whole, "old.test/web:7"))
 	moved2.Bumped = taken.Bumped
 
+	anchored := site(bump.Whole, "r.test/web:6")
+	anchored.Note = "the anchor &image is used in 2 more places, which change with it"
+	named := anchored
+	named.Value = "r.test/web:latest"
+
 	for _, tc := range []struct {
 		name   string
 		in     Input
@@ -90,6 +95,8 @@ func TestDecide(t *testing.T) {
 		{"N9 taken out by a person", taken, bump.Held, "", "7 was set here before and somebody took it out; it stays out until there is a newer version, or until someone sets it by hand"},
 		{"newer than what was taken out", newer, bump.Bump, "r.test/web:8", ""},
 		{"repository moves under a tag that is in", moved2, bump.Bump, "r.test/web:7", ""},
+		{"anchored", input("7", anchored), bump.Bump, "r.test/web:7", "the anchor &image is used in 2 more places, which change with it"},
+		{"anchored and outside the order", input("7", named), bump.Bump, "r.test/web:7", `replaces "latest", which is not a version of policy hoist:web; the anchor &image is used in 2 more places, which change with it`},
 		{"not scanned", unscanned, bump.Held, "", "the registry has not been read yet"},
 		{"P6 no match", noMatch, bump.Held, "", "none of 3 tags is allowed"},
 		{"unknown policy", input("7", bump.Site{Policy: bump.Name{Namespace: "flux-system", Name: "web"}}), bump.Problem, "", `marker names unknown policy "flux-system:web"; did you mean "hoist:web"?`},

@@ -22,6 +22,7 @@ type file struct {
 	colls []coll
 	leafs []leaf
 	names map[int]bump.Object // of the collections that were asked for
+	uses  map[*yaml.Node]int  // aliases of each node; nil until one is asked for
 }
 
 type role int

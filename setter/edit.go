@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"hoist/bump"
 )
@@ -49,7 +50,8 @@ func Edit(before []byte, vs []bump.Verdict) (after []byte, err error) {
 // edit is one field that changes.
 type edit struct {
 	site bump.Site
-	new  string // the value
+	new  string // what takes the place of the site's value
+	full string // the scalar's new value, which is new but for a site with "match"
 	raw  string // the bytes that stand for it
 	leaf int    // in the parsed file
 }
@@ -70,7 +72,7 @@ func collect(before []byte, vs []bump.Verdict) ([]edit, error) {
 		case !reference.MatchString(v.New):
 			return nil, fmt.Errorf("%s: %q is not an image reference or a part of one", s.Position(), v.New)
 		}
-		edits = append(edits, edit{site: s, new: v.New})
+		edits = append(edits, edit{site: s, new: v.New, full: s.Before + v.New + s.After})
 	}
 	slices.SortStableFunc(edits, func(a, b edit) int { return cmp.Compare(a.site.Start, b.site.Start) })
 	for i := 1; i < len(edits); i++ {
@@ -91,26 +93,32 @@ func (e *edit) resolve(f *file) error {
 		return stale
 	}
 	l := f.leafs[e.leaf]
-	start, end, problem := f.editable(l)
+	s := e.site
+	old := s.Before + s.Value + s.After
+	start, end, problem := f.editable(l, old != s.Value)
 	if problem != "" {
 		return errors.New(problem)
 	}
 	if start != e.site.Start || end != e.site.End {
 		return stale
 	}
-	old := f.src[start:end]
-	if now := l.node.Value; now != e.site.Value && !(block(l.node) && string(old) == e.site.Value) {
-		return fmt.Errorf("field holds %q and not %q: the file has changed", shorten(now), shorten(e.site.Value))
+	raw := f.src[start:end]
+	if now := l.node.Value; now != old && !(block(l.node) && string(raw) == old) || old != s.Value && !f.verbatim(l) {
+		return fmt.Errorf("field holds %q and not %q: the file has changed", shorten(now), shorten(old))
 	}
 	switch {
 	case block(l.node):
-		e.raw = e.new
-	case old[0] == '"' || old[0] == '\'':
-		e.raw = string(old[0]) + e.new + string(old[0])
-	case plainSafe(e.new):
-		e.raw = e.new
+		e.raw = e.full
+	case raw[0] == '"' || raw[0] == '\'':
+		e.raw = string(raw[0]) + e.full + string(raw[0])
+	case plainSafe(s.Before, e.new, s.After):
+		e.raw = e.full
+	case !strings.ContainsAny(s.Before+s.After, `"\\`):
+		e.raw = `"` + e.full + `"`
+	case !strings.Contains(s.Before+s.After, `'`):
+		e.raw = `'` + e.full + `'`
 	default:
-		e.raw = `"` + e.new + `"`
+		return fmt.Errorf("field would become %q, which needs quotes and holds both kinds: put it into quotes yourself", shorten(e.full))
 	}
 	return nil
 }
@@ -191,8 +199,8 @@ func sameLeaf(f, g *file, i, shift int, e *edit) error {
 			got = string(g.src[b.body.start:b.body.end])
 		}
 	}
-	if got != e.new || b.node.ShortTag() != "!!str" {
-		return fmt.Errorf("line %d: field would read %s %q and not %q", a.node.Line, b.node.ShortTag(), shorten(got), e.new)
+	if got != e.full || b.node.ShortTag() != "!!str" {
+		return fmt.Errorf("line %d: field would read %s %q and not %q", a.node.Line, b.node.ShortTag(), shorten(got), shorten(e.full))
 	}
 	return sameAround(a.node, b.node)
 }

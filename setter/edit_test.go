@@ -90,7 +90,7 @@ func TestProve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := edit{site: site, new: "x:2"}
+	e := edit{site: site, new: "x:2", full: "x:2"}
 	if err := e.resolve(f); err != nil {
 		t.Fatal(err)
 	}
@@ -115,14 +115,14 @@ func TestPlainSafe(t *testing.T) {
 	for _, v := range strings.Fields(`
 		1 0 12 1_000 0123 08 0o14 0x1f 0b11 1.10 1.0 1. 12e03 1e3 1.5e-3 1:30 190:20:30 1:30.5 2024-01-02 2024-1-2 2024-01-02T10:11:12
 		y n yes no on off true false null Y No ON True TRUE NULL = . .5 .inf .nan -1 [::1]/x:1 x: 0_ 0777 20240102 1234567`) {
-		if plainSafe(v) {
+		if plainSafe("", v, "") {
 			t.Errorf("plainSafe(%q) = true, want quotes", v)
 		}
 	}
 	for _, v := range strings.Fields(`
 		1.2.3 v1 v1.10 1.10-rc.1 1.4.2-alpine ghcr.io/acme/web:1.4.3 localhost:5000/x:1 nginx:1.27 latest main-abcdef1-1700000000 yes-1 nan inf
 		sha256:0123 1a 0xg 2024-01-02-nightly 2024.01.02 20240102-1234 x:1@sha256:0123 e3 12e 1-2`) {
-		if !plainSafe(v) {
+		if !plainSafe("", v, "") {
 			t.Errorf("plainSafe(%q) = false, want it plain", v)
 		}
 		if yaml.IsValueNonString(v) {

@@ -69,28 +69,87 @@ func (f *file) site(offset int, marked map[int]int) (s bump.Site, end int, ok bo
 	if trouble != "" {
 		return problem(trouble)
 	}
+	if other, twice := marked[i]; twice {
+		return problem(fmt.Sprintf("field is marked twice, first in line %d: delete one of the markers", other))
+	}
+	marked[i] = line
+	if trouble = f.fill(&s, i, m.match); trouble != "" {
+		return problem(trouble)
+	}
+	return s, end, true
+}
+
+// fill writes into s what leaf i holds and where, or says why it cannot be changed.
+func (f *file) fill(s *bump.Site, i int, m *match) (problem string) {
 	l := f.leafs[i]
 	s.Object, s.Field = f.objectOf(l.step), f.path(l.step)
 	if l.node.Kind == yaml.ScalarNode {
 		s.Value = l.node.Value
 	}
-	if other, twice := marked[i]; twice {
-		return problem(fmt.Sprintf("field is marked twice, first in line %d: delete one of the markers", other))
-	}
-	marked[i] = line
-	if s.Start, s.End, trouble = f.editable(l); trouble != "" {
-		return problem(trouble)
+	if s.Start, s.End, problem = f.editable(l, m != nil); problem != "" {
+		return problem
 	}
 	if block(l.node) {
 		s.Value = string(f.src[s.Start:s.End])
 	}
 	s.Line = f.lines.number(s.Start)
-	return s, end, true
+	s.Note = f.note(l)
+	if m == nil {
+		return ""
+	}
+	if !f.verbatim(l) {
+		return "value of which a part is set has escapes or several lines: write it on one line and without escapes"
+	}
+	var ok bool
+	if s.Before, s.Value, s.After, ok = m.cut(s.Value); !ok {
+		s.Value = l.node.Value
+		return fmt.Sprintf("value %q does not match %q, which says what part of it is set", shorten(l.node.Value), m.text)
+	}
+	return ""
+}
+
+// verbatim reports whether the value of l stands in the file as it is read.
+func (f *file) verbatim(l leaf) bool {
+	raw := string(f.src[l.start:l.end])
+	switch {
+	case block(l.node):
+		return true
+	case l.node.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0:
+		raw = raw[1 : len(raw)-1]
+	}
+	return raw == l.node.Value
+}
+
+// note says how often a value is used that is, or is a part of, what an anchor names.
+func (f *file) note(l leaf) string {
+	if f.uses == nil {
+		f.uses = map[*yaml.Node]int{}
+		for _, l := range f.leafs {
+			if l.node.Kind == yaml.AliasNode {
+				f.uses[l.node.Alias]++
+			}
+		}
+	}
+	if len(f.uses) == 0 {
+		return ""
+	}
+	n := l.node
+	for at := l.step.parent; ; at = f.colls[at].step.parent {
+		switch uses := f.uses[n]; {
+		case uses == 1:
+			return fmt.Sprintf("the anchor &%s is used in 1 more place, which changes with it", n.Anchor)
+		case uses > 1:
+			return fmt.Sprintf("the anchor &%s is used in %d more places, which change with it", n.Anchor, uses)
+		case at < 0:
+			return ""
+		}
+		n = f.colls[at].node
+	}
 }
 
 // editable returns the bytes to replace when the value of l changes, or why it
-// cannot be changed.
-func (f *file) editable(l leaf) (start, end int, problem string) {
+// cannot be changed. A block may hold words only where a part of it is set.
+func (f *file) editable(l leaf, part bool) (start, end int, problem string) {
 	switch {
 	case l.node.Kind == yaml.AliasNode:
 		return 0, 0, fmt.Sprintf("value is the alias *%s: mark the value at its anchor instead", l.node.Value)
@@ -104,7 +163,7 @@ func (f *file) editable(l leaf) (start, end int, problem string) {
 		return l.start, l.end, ""
 	}
 	text := f.src[l.body.start:l.body.end]
-	if len(text) == 0 || bytes.ContainsAny(text, " \t") || strings.TrimRight(l.node.Value, "\n\r\u0085\u2028\u2029") != string(text) {
+	if len(text) == 0 || !part && bytes.ContainsAny(text, " \t") || strings.TrimRight(l.node.Value, "\n\r\u0085\u2028\u2029") != string(text) {
 		return 0, 0, "value is a block of several lines or words: write it on one line"
 	}
 	return l.body.start, l.body.end, ""

@@ -42,7 +42,17 @@ func TestSiteProblem(t *testing.T) {
 		line int
 		want string
 	}{
-		{`a: x # {"$imagepolicy": "a:b", "match": "v(.*)"}`, 1, `marker has "match", which is not supported: mark a field that holds nothing but the image`},
+		{`a: x # {"$imagepolicy": "a:b", "match": "v(.*)"}`, 1, `value "x" does not match "v(.*)", which says what part of it is set`},
+		{`a: x # {"$imagepolicy": "a:b", "match": "x|(y)"}`, 1, `value "x" does not match "x|(y)", which says what part of it is set`},
+		{`a: ax # {"$imagepolicy": "a:b", "match": "x()"}`, 1, `value "ax" does not match "x()", which says what part of it is set`},
+		{`a: x # {"$imagepolicy": "a:b", "match": "x"}`, 1, `marker's match "x" has 0 groups: put exactly one pair of brackets, around what is set`},
+		{`a: x # {"$imagepolicy": "a:b", "match": "(x)|(y)"}`, 1, `marker's match "(x)|(y)" has 2 groups: put exactly one pair of brackets, around what is set`},
+		{`a: x # {"$imagepolicy": "a:b", "match": "(x"}`, 1, "marker's match \"(x\" is not a regular expression: missing closing ): \"(x\""},
+		{`a: x # {"$imagepolicy": "a:b", "match": "((?:x{100}){100})"}`, 1, "marker's match \"((?:x{100}){100})\" is not a regular expression: invalid repeat count: \"{100}\""},
+		{`a: x # {"$imagepolicy": "a:b", "match": "(` + strings.Repeat("x", 300) + `)"}`, 1, "marker's match is longer than 256 bytes"},
+		{`a: x # {"$imagepolicy": "a:b", "match": 5}`, 1, `marker's "match" is not a text in double quotes`},
+		{`a: "x\\ty" # {"$imagepolicy": "a:b", "match": "(.*)"}`, 1, "value of which a part is set has escapes or several lines: write it on one line and without escapes"},
+		{"a: x\n  y " + strings.Replace(mark, "}", `, "match": "(.*)"}`, 1), 2, "value of which a part is set has escapes or several lines: write it on one line and without escapes"},
 		{`a: x # {"$imagepolicy": "a:b", "n": 1}`, 1, `marker's "n" is not a text in double quotes`},
 		{`a: x # {"$imagepolicy": 5}`, 1, `marker's policy is not a text in double quotes: write # {"$imagepolicy": "namespace:name"}`},
 		{`a: x # {"$imagepolicy": ""}`, 1, `marker names policy "": write "namespace:name", or "namespace:name:tag"`},

@@ -36,6 +36,7 @@ func next(src []byte, from int) int {
 type marker struct {
 	policy bump.Name
 	part   bump.Part
+	match  *match // nil for the whole value
 }
 
 var (
@@ -67,9 +68,6 @@ func parseMarker(comment string) (m marker, problem string, ok bool) {
 		}
 		return m, "", false
 	}
-	if _, have := fields["match"]; have {
-		return m, `marker has "match", which is not supported: mark a field that holds nothing but the image`, true
-	}
 	for k, v := range fields {
 		if _, isText := v.(string); !isText && k != key {
 			return m, fmt.Sprintf("marker's %q is not a text in double quotes", k), true
@@ -79,8 +77,16 @@ func parseMarker(comment string) (m marker, problem string, ok bool) {
 	if !isText {
 		return m, fmt.Sprintf(`marker's policy is not a text in double quotes: write # {"%s": "namespace:name"}`, key), true
 	}
-	m, problem = parsePolicy(policy)
-	return m, problem, true
+	if m, problem = parsePolicy(policy); problem != "" {
+		return m, problem, true
+	}
+	if pattern, have := fields["match"]; have {
+		var err error
+		if m.match, err = newMatch(pattern.(string)); err != nil {
+			return m, fmt.Sprintf("marker's match %v", err), true
+		}
+	}
+	return m, "", true
 }
 
 // parsePolicy reads "namespace:name[:part]".

@@ -19,16 +19,17 @@ var notText = regexp.MustCompile(`(?i)^(?:` + strings.Join([]string{
 	`\d{4}-\d\d?-\d\d?(?:(?:t|[ \t]+)[0-9:.]+.*)?`, // dates and timestamps
 }, "|") + `)$`)
 
-// plainSafe reports whether v may stand without quotes: every reader takes it
-// for the string that it is, in block and in flow context. v is made of the
-// characters of an image reference.
-func plainSafe(v string) bool {
-	if v == "" || strings.ContainsAny(v, "[]") || strings.ContainsRune("@-.:", rune(v[0])) || strings.HasSuffix(v, ":") {
+// plainSafe reports whether before+v+after may stand without quotes: every reader
+// takes it for the string that it is, in block and in flow context. v is made of
+// the characters of an image reference; what is around it stood without quotes.
+func plainSafe(before, v, after string) bool {
+	full := before + v + after
+	if full == "" || strings.ContainsAny(v, "[]") || before == "" && strings.ContainsRune("@-.:", rune(full[0])) || strings.HasSuffix(full, ":") {
 		return false
 	}
-	if notText.MatchString(v) {
+	if notText.MatchString(full) {
 		return false
 	}
-	n := yaml.Node{Kind: yaml.ScalarNode, Value: v}
+	n := yaml.Node{Kind: yaml.ScalarNode, Value: full}
 	return n.ShortTag() == "!!str"
 }
