@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"hoist/config"
-	"hoist/scanner"
 	"hoist/webhook"
 )
 
@@ -59,7 +58,7 @@ func Run(ctx context.Context, o RunOptions) error {
 		o.Now = time.Now
 	}
 	if o.Scanner == nil {
-		o.Scanner = scanner.New(scanner.Options{Log: o.Log.Named("scanner"), Now: o.Now})
+		o.Scanner = newScanner(o.Options)
 	}
 	loaded, _ := o.Fingerprint() // before Load: a change in between is loaded again
 	cfg, err := o.Load()

@@ -80,7 +80,7 @@ func Open(cfg *config.Config, o Options) *House {
 		o.Observe = func(Event) {}
 	}
 	if o.Scanner == nil {
-		o.Scanner = scanner.New(scanner.Options{Log: o.Log.Named("scanner")})
+		o.Scanner = newScanner(o)
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics()
@@ -108,6 +108,16 @@ func Open(cfg *config.Config, o Options) *House {
 		return kubernetes.NewForConfig(rc)
 	}
 	return h
+}
+
+// newScanner returns a scanner that remembers in the data directory, where
+// there is one. Verbs that only read leave the memory as it is.
+func newScanner(o Options) *scanner.Scanner {
+	so := scanner.Options{Log: o.Log.Named("scanner"), Now: o.Now, CacheReadOnly: o.Reader}
+	if o.DataDir != "" {
+		so.CacheDir = filepath.Join(o.DataDir, "scans")
+	}
+	return scanner.New(so)
 }
 
 // Close gives the mirrors back. Nothing of the house may be used any more.

@@ -48,6 +48,11 @@ type Options struct {
 	PerSecond    int              // requests per second and host, and the burst; 0: 500, negative: no limit
 	UserAgent    string           // "": hoist
 	DockerConfig string           // a docker config file without helpers; "": the standard one, with them
+
+	// CacheDir is where what was learnt is kept from one process to the next; it
+	// may be deleted. "" keeps nothing. CacheReadOnly reads it and writes nothing.
+	CacheDir      string
+	CacheReadOnly bool
 }
 
 func (o Options) orDefaults() Options {
@@ -75,6 +80,7 @@ type Scanner struct {
 	dial     func(ctx context.Context, network, address string) (net.Conn, error) // tests only; nil: the net package's
 	pageSize int                                                                  // tests only make it smaller
 	keychain keychain
+	shelf    *shelf
 
 	mu        sync.Mutex
 	hosts     map[string]*host
@@ -89,6 +95,7 @@ func New(o Options) *Scanner {
 	return &Scanner{
 		opts: o, log: o.Log, now: o.Now, pageSize: pageSize,
 		keychain:  keychain{now: o.Now, known: make(map[string]keychainEntry)},
+		shelf:     newShelf(o.CacheDir, o.CacheReadOnly, o.Log, o.Now),
 		hosts:     make(map[string]*host),
 		endpoints: make(map[string]*endpoint),
 		jobs:      make(map[string][]*job),
