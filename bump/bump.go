@@ -132,6 +132,7 @@ type Site struct {
 	Line   int    // of the value, counted from 1
 	Object Object // the object that holds the field, as far as the file says
 	Field  string // path of the field in its document: "spec.template.spec.containers[0].image"
+	Named  string // Field with the items of lists by their names: "spec.template.spec.containers[web].image"
 	Policy Name
 	Part   Part
 	Value  string // the scalar's value now, unquoted

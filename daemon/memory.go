@@ -3,8 +3,10 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"iter"
 	"regexp"
+	"strings"
 
 	"hoist/bump"
 	"hoist/gitpush"
@@ -34,19 +36,52 @@ type fieldTag struct {
 
 func newMemory(h historian) *memory { return &memory{history: h, set: make(map[fieldTag]bool)} }
 
-// at returns what is remembered at a head. A nil memory remembers nothing.
-func (m *memory) at(ctx context.Context, head bump.Head) (func(bump.Site, string) bool, error) {
-	if m == nil {
-		return nil, nil
+// at returns what can be asked about a head. Nothing is read before the first
+// question. A nil memory remembers nothing.
+func (m *memory) at(ctx context.Context, head bump.Head, tree fs.FS) *recall {
+	return &recall{memory: m, ctx: ctx, head: head, tree: tree}
+}
+
+// recall is the memory of a branch during one pass.
+type recall struct {
+	memory *memory
+	ctx    context.Context
+	head   bump.Head
+	tree   fs.FS
+	err    error // why the history could not be read; what was answered since is not to be used
+}
+
+// hold says why the selected version has to stay out of the site, or "".
+func (r *recall) hold(s bump.Site, sel bump.Selection) string {
+	if r.memory == nil || r.err != nil {
+		return ""
 	}
-	if head != m.head {
-		if err := m.read(ctx, head); err != nil {
-			return nil, fmt.Errorf("read history of %s: %w", head.Branch, err)
+	if r.head != r.memory.head {
+		if r.err = r.memory.read(r.ctx, r.head); r.err != nil {
+			return ""
 		}
 	}
-	return func(s bump.Site, tag string) bool {
-		return m.set[fieldTag{s.Policy, s.File, s.Field, tag}]
-	}, nil
+	now, hasTag := tagIn(s)
+	if hasTag && now != sel.Tag && r.memory.set[fieldTag{s.Policy, s.File, s.Field, sel.Tag}] {
+		return fmt.Sprintf("%s was set here before and somebody took it out; it stays out until there is a newer version, or until someone sets it by hand", sel.Tag)
+	}
+	return ""
+}
+
+// tagIn returns the tag that a field holds; ok is false where it holds none by
+// its nature.
+func tagIn(s bump.Site) (tag string, ok bool) {
+	ref, _, _ := strings.Cut(s.Value, "@")
+	switch s.Part {
+	case bump.Tag:
+		return ref, true
+	case bump.Whole:
+		if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+			return ref[i+1:], true
+		}
+		return "", true
+	}
+	return "", false
 }
 
 // read takes in what is between the last head and this one. When the branch was

@@ -98,10 +98,7 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 	if err != nil {
 		return Proposal{Head: head}, err
 	}
-	bumped, err := w.memory.at(ctx, head)
-	if err != nil {
-		return Proposal{Head: head, Tree: tree}, err
-	}
+	recall := w.memory.at(ctx, head, tree)
 	draft := newDrafting(tree, w.now())
 	for _, u := range w.updates {
 		sites, err := w.sites.Sites(ctx, tree, setter.Options{Paths: []string{u.Path}})
@@ -113,8 +110,11 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 			continue
 		}
 		draft.add(u, plan.Decide(plan.Input{
-			Sites: draft.unseen(sites), Orders: w.orders, Selections: selections, Value: setter.Value, Bumped: bumped,
+			Sites: draft.unseen(sites), Orders: w.orders, Selections: selections, Value: setter.Value, Hold: recall.hold,
 		}))
+	}
+	if recall.err != nil { // what is not remembered might be put back
+		return Proposal{Head: head, Tree: tree}, fmt.Errorf("read history of %s: %w", head.Branch, recall.err)
 	}
 	return Proposal{Head: head, Tree: tree, Verdicts: draft.verdicts, Drafts: draft.drafts, Warnings: draft.warnings}, nil
 }

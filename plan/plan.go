@@ -27,9 +27,9 @@ type Input struct {
 	Selections map[bump.Name]bump.Selection // what each policy selected; a policy without one was not scanned yet
 	// Value gives what a site would hold under a selection.
 	Value func(bump.Site, bump.Selection) (string, error)
-	// Bumped tells whether we set this field to this tag before, as the history of
-	// the branch says. nil means there is no history.
-	Bumped func(s bump.Site, tag string) bool
+	// Hold says why the history of the branch keeps a selection out of a field, and
+	// "" where it does not. It is asked about bumps only. nil means there is no history.
+	Hold func(bump.Site, bump.Selection) string
 }
 
 // Decide returns a verdict for every site, in the order of the sites.
@@ -71,17 +71,12 @@ func (in Input) decide(s bump.Site) bump.Verdict {
 	if v.Outcome == bump.Bump && s.Note != "" {
 		v.Reason = strings.TrimPrefix(v.Reason+"; "+s.Note, "; ")
 	}
-	if v.Outcome == bump.Bump && in.takenOut(s, selection) {
-		return held(v, fmt.Sprintf("%s was set here before and somebody took it out; it stays out until there is a newer version, or until someone sets it by hand", selection.Tag))
+	if v.Outcome == bump.Bump && in.Hold != nil {
+		if reason := in.Hold(s, selection); reason != "" {
+			return held(v, reason)
+		}
 	}
 	return v
-}
-
-// takenOut tells whether the selected tag was in the field and was moved away
-// by somebody else: by us it never is.
-func (in Input) takenOut(s bump.Site, sel bump.Selection) bool {
-	now, hasTag := tagOf(s)
-	return hasTag && now != sel.Tag && in.Bumped != nil && in.Bumped(s, sel.Tag)
 }
 
 // compare decides between the value now and another one.

@@ -60,11 +60,16 @@ func TestDecide(t *testing.T) {
 	noMatch.Selections[web] = bump.Selection{Policy: web, Err: errors.New("none of 3 tags is allowed")}
 
 	taken := input("7", site(bump.Whole, "r.test/web:6"))
-	taken.Bumped = func(s bump.Site, tag string) bool { return s.Field == "spec.image" && tag == "7" }
+	taken.Hold = func(s bump.Site, sel bump.Selection) string {
+		if s.Field == "spec.image" && sel.Tag == "7" {
+			return "somebody took it out"
+		}
+		return ""
+	}
 	newer := input("8", site(bump.Whole, "r.test/web:6"))
-	newer.Bumped = taken.Bumped
-	moved2 := input("7", site(bump.Whole, "old.test/web:7"))
-	moved2.Bumped = taken.Bumped
+	newer.Hold = taken.Hold
+	there := input("7", site(bump.Whole, "r.test/web:7"))
+	there.Hold = taken.Hold
 
 	anchored := site(bump.Whole, "r.test/web:6")
 	anchored.Note = "the anchor &image is used in 2 more places, which change with it"
@@ -92,11 +97,11 @@ func TestDecide(t *testing.T) {
 		{"moved digest", digest, bump.Bump, "r.test/web:7@sha256:ab", ""},
 		{"name", input("7", site(bump.Repo, "old.test/web")), bump.Bump, "r.test/web", ""},
 		{"digest without one", input("7", site(bump.Digest, "sha256:00")), bump.Problem, "", "no digest"},
-		{"N9 taken out by a person", taken, bump.Held, "", "7 was set here before and somebody took it out; it stays out until there is a newer version, or until someone sets it by hand"},
+		{"N9 taken out by a person", taken, bump.Held, "", "somebody took it out"},
 		{"newer than what was taken out", newer, bump.Bump, "r.test/web:8", ""},
-		{"repository moves under a tag that is in", moved2, bump.Bump, "r.test/web:7", ""},
 		{"anchored", input("7", anchored), bump.Bump, "r.test/web:7", "the anchor &image is used in 2 more places, which change with it"},
 		{"anchored and outside the order", input("7", named), bump.Bump, "r.test/web:7", `replaces "latest", which is not a version of policy hoist:web; the anchor &image is used in 2 more places, which change with it`},
+		{"set again by hand", there, bump.Current, "", ""},
 		{"not scanned", unscanned, bump.Held, "", "the registry has not been read yet"},
 		{"P6 no match", noMatch, bump.Held, "", "none of 3 tags is allowed"},
 		{"unknown policy", input("7", bump.Site{Policy: bump.Name{Namespace: "flux-system", Name: "web"}}), bump.Problem, "", `marker names unknown policy "flux-system:web"; did you mean "hoist:web"?`},

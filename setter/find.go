@@ -82,7 +82,8 @@ func (f *file) site(offset int, marked map[int]int) (s bump.Site, end int, ok bo
 // fill writes into s what leaf i holds and where, or says why it cannot be changed.
 func (f *file) fill(s *bump.Site, i int, m *match) (problem string) {
 	l := f.leafs[i]
-	s.Object, s.Field = f.objectOf(l.step), f.path(l.step)
+	s.Object = f.objectOf(l.step)
+	s.Field, s.Named = f.path(l.step)
 	if l.node.Kind == yaml.ScalarNode {
 		s.Value = l.node.Value
 	}

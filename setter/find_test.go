@@ -34,6 +34,21 @@ func TestSiteFieldAndObject(t *testing.T) {
 	}
 }
 
+// Named stays when a list is put into another order.
+func TestSiteNamed(t *testing.T) {
+	for src, want := range map[string]string{
+		"spec:\n  containers:\n  - {name: a}\n  - name: web\n    image: x:1 " + mark:    "spec.containers[web].image",
+		"spec:\n  containers:\n  - name: web\n    image: x:1 " + mark:                   "spec.containers[web].image",
+		"images:\n- name: r/web\n  newTag: x:1 " + mark:                                 "images[r/web].newTag",
+		"kind: List\nitems:\n- kind: Pod\n  metadata: {name: p}\n  spec: [x:1] " + mark: "items[p].spec[0]",
+		"list:\n- x:1 " + mark: "list[0]",
+	} {
+		if sites := find([]byte(src)); len(sites) != 1 || sites[0].Named != want {
+			t.Errorf("find(%q) = %+v, want the name %s", src, sites, want)
+		}
+	}
+}
+
 // Places and spellings that cannot work, each with its whole message.
 func TestSiteProblem(t *testing.T) {
 	const behind = ": write it behind the value"

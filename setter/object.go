@@ -1,6 +1,7 @@
 package setter
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,7 +79,9 @@ func text(n *yaml.Node) string {
 
 // path returns the way to what at leads to from the root of its document:
 // spec.containers[0].image. A key that is not plain is written ["in quotes"].
-func (f *file) path(at step) string {
+// In named the items of lists that have a name go by it, spec.containers[web].image,
+// so that it stays when the list is put into another order.
+func (f *file) path(at step) (path, named string) {
 	var steps []step
 	for {
 		steps = append(steps, at)
@@ -88,24 +91,31 @@ func (f *file) path(at step) string {
 		at = f.colls[at.parent].step
 	}
 	slices.Reverse(steps)
-	var b strings.Builder
 	for _, s := range steps {
 		switch s.role {
 		case item:
-			b.WriteString("[" + strconv.Itoa(s.index) + "]")
+			index := strconv.Itoa(s.index)
+			path += "[" + index + "]"
+			named += "[" + cmp.Or(nameOf(f.colls[s.parent].node.Content[s.index]), index) + "]"
 		case value:
 			k := s.key.Value
 			if k == "" || strings.ContainsFunc(k, notPlain) {
-				b.WriteString("[" + strconv.Quote(k) + "]")
-				continue
+				k = "[" + strconv.Quote(k) + "]"
+			} else if path != "" {
+				k = "." + k
 			}
-			if b.Len() > 0 {
-				b.WriteByte('.')
-			}
-			b.WriteString(k)
+			path, named = path+k, named+k
 		}
 	}
-	return b.String()
+	return path, named
+}
+
+// nameOf returns what an item of a list is called: a container's name, an object's.
+func nameOf(n *yaml.Node) string {
+	if meta := field(n, "metadata"); meta != nil {
+		return text(field(meta, "name"))
+	}
+	return text(field(n, "name"))
 }
 
 func notPlain(r rune) bool {
