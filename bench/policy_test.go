@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"hoist/bump"
 	"hoist/policy"
@@ -75,7 +76,7 @@ func BenchmarkExplain(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if r := p.Explain(tags); r.Selected == "" {
+		if r := p.Explain(p.Select(tags), nil, time.Time{}); r.Selected == "" {
 			b.Fatal(r.Error)
 		}
 	}

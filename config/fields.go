@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"hoist/policy"
 	"hoist/webhook"
 )
 
@@ -134,18 +135,28 @@ func nativeFields() map[string]known {
 	}
 	order := []string{"asc", "desc"}
 	for _, s := range []string{"images", "policies"} {
-		t[s+"[].policy"] = known{text: "The order of the tags: exactly one of semver, alphabetical, numerical.", required: s == "policies"}
+		t[s+"[].policy"] = known{text: "The order of the tags: exactly one of semver, alphabetical, numerical, newestBuild.", required: s == "policies"}
 		t[s+"[].policy.semver"] = known{text: "The greatest semantic version is the newest."}
 		t[s+"[].policy.semver.range"] = known{text: `Versions that are allowed, such as ">=1.0.0 <2.0.0" or "1.x".`, required: true}
+		t[s+"[].policy.semver.loose"] = known{text: "Versions may have one to four parts and leading zeros."}
+		t[s+"[].policy.semver.preReleases"] = known{text: "Channels of pre-releases that count: rc is that of 1.2.0-rc.1 and 1.2.0-rc1; * is every one. None but what the range names when absent."}
+		t[s+"[].policy.semver.preReleases[]"] = known{text: "The letters that the pre-release begins with, or *."}
 		t[s+"[].policy.alphabetical"] = known{text: "Tags are ordered by their bytes."}
 		t[s+"[].policy.alphabetical.order"] = known{text: "asc: the last is the newest (the default). desc: the first is.", enum: order}
 		t[s+"[].policy.numerical"] = known{text: "Tags are ordered as decimal numbers."}
 		t[s+"[].policy.numerical.order"] = known{text: "asc: the greatest is the newest (the default). desc: the least is.", enum: order}
+		t[s+"[].policy.newestBuild"] = known{text: "The image that was built last is the newest, as its configuration says."}
 		t[s+"[].filterTags"] = known{text: "Which tags count, and which part of them is ordered."}
 		t[s+"[].filterTags.pattern"] = known{text: "Regular expression (RE2) of the tags that count; anchor it with ^ and $.", required: true}
 		t[s+"[].filterTags.extract"] = known{text: "What is ordered instead of the whole tag, with $1 or $name for groups of the pattern."}
 		t[s+"[].excludeTags"] = known{text: "Regular expressions (RE2) of tags that are never selected."}
 		t[s+"[].excludeTags[]"] = known{text: "A regular expression (RE2)."}
+		t[s+"[].suffix"] = known{text: "Only tags that end in this count, such as -alpine; it is cut off before filter and order."}
+		t[s+"[].minimumAge"] = known{text: "How old an image has to be before it is selected."}
+		t[s+"[].platforms"] = known{text: "Platforms that an image has to have, such as linux/amd64."}
+		t[s+"[].platforms[]"] = known{text: "os/architecture or os/architecture/variant."}
+		t[s+"[].digestReflectionPolicy"] = known{text: "Never: tags are set without digest (the default). IfNotPresent: a tag keeps the digest it was set with. Always: the digest follows the tag.", enum: []string{policy.DigestNever, policy.DigestIfNotPresent, policy.DigestAlways}}
+		t[s+"[].digestInterval"] = known{text: "Time between two looks at the digest with digestReflectionPolicy Always; 10m when absent."}
 	}
 	return t
 }

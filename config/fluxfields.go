@@ -103,8 +103,8 @@ func imagePolicyFields() []fluxField {
 		{path: "policy.numerical.order"},
 		{path: "filterTags.pattern"},
 		{path: "filterTags.extract"},
-		{path: "digestReflectionPolicy", versions: fromBeta2, fate: refused, harmless: "Never", note: "remove it: tags are set without digest"},
-		{path: "interval", versions: fromBeta2, fate: refused, note: "it belongs to digestReflectionPolicy"},
+		{path: "digestReflectionPolicy", versions: fromBeta2},
+		{path: "interval", versions: fromBeta2},
 		{path: "suspend", versions: "v1", fate: refused, harmless: "false", note: "suspend the ImageRepository or the ImageUpdateAutomation"},
 	}
 }

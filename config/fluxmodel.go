@@ -86,10 +86,11 @@ func addImageRepository(b *builder, o fluxObject) {
 }
 
 func addImagePolicy(b *builder, o fluxObject) {
-	o.rename = renamed(map[string]string{"image": "imageRepositoryRef.name"})
+	o.rename = renamed(map[string]string{"image": "imageRepositoryRef.name", "digestInterval": "interval"})
 	var s policy.Spec
 	var more struct {
-		Ref struct {
+		Interval bump.Duration `json:"interval"`
+		Ref      struct {
 			Name      string `json:"name"`
 			Namespace string `json:"namespace"`
 		} `json:"imageRepositoryRef"`
@@ -97,6 +98,10 @@ func addImagePolicy(b *builder, o fluxObject) {
 	o.dec.decode(o.spec, "spec", &s, &more)
 	if s.FilterTags != nil && s.FilterTags.Pattern == "" && s.FilterTags.Extract == "" {
 		s.FilterTags = nil
+	}
+	s.DigestInterval = more.Interval
+	if s.DigestReflectionPolicy == policy.DigestAlways && s.DigestInterval == 0 && !b.known(o.doc, "spec.interval") {
+		o.dec.fault(o.doc.at("spec.digestReflectionPolicy"), "spec.interval", "is missing: Flux needs it with digestReflectionPolicy Always", "")
 	}
 	p := Policy{Name: o.name, Spec: s, Image: o.to(more.Ref.Namespace, more.Ref.Name)}
 	b.fluxRef(o, "image", "ImageRepository", p.Image, b.images)

@@ -133,7 +133,7 @@ func addNativeImage(b *builder, o origin, parts []any) {
 	i.Name = parts[0].(*entryName).bump()
 	added := b.addImage(o, *i)
 	if !o.doc.has(o.path("policy")) {
-		for _, key := range []string{"filterTags", "excludeTags"} {
+		for _, key := range []string{"filterTags", "excludeTags", "suffix", "minimumAge", "platforms", "digestReflectionPolicy", "digestInterval"} {
 			if o.doc.has(o.path(key)) {
 				b.say(o, key, "has no use without a policy", "")
 			}

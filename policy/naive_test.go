@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -238,7 +239,7 @@ func check(t *testing.T, s policy.Spec, newest func([]string) string, f [2]strin
 	if got.Tag != want {
 		t.Errorf("%+v filter %q: Select(%q) = %q, want %q", s.Policy, f, tags, got.Tag, want)
 	}
-	if told := p.Explain(bump.Tags{List: tags}); told.Selected != want {
+	if told := p.Explain(p.Select(bump.Tags{List: tags}), nil, time.Time{}); told.Selected != want {
 		t.Errorf("%+v filter %q: Explain(%q) selects %q, want %q", s.Policy, f, tags, told.Selected, want)
 	}
 }
@@ -353,7 +354,7 @@ func FuzzSelect(f *testing.F) {
 		if again := p.Select(tags); again.Tag != got.Tag {
 			t.Fatalf("Select(%q) = %q, and of the reverse %q", tags.List, again.Tag, got.Tag)
 		}
-		r := p.Explain(tags)
+		r := p.Explain(p.Select(tags), nil, time.Time{})
 		if r.Selected != got.Tag || r.Listed < r.Parsed || r.Parsed < r.InRange || (r.InRange > 0) != (got.Err == nil) {
 			t.Fatalf("Explain(%q) = %+v, Select chose %q", tags.List, r, got.Tag)
 		}

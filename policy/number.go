@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 )
@@ -99,20 +100,23 @@ func (n number) compare(m number) int {
 		}
 		return 1
 	}
-	c := len(n.whole) - len(m.whole)
+	c := cmp.Compare(len(n.whole), len(m.whole))
 	if c == 0 {
 		c = strings.Compare(n.whole, m.whole)
 	}
 	if c == 0 {
 		c = strings.Compare(n.fraction, m.fraction)
 	}
-	switch {
-	case c > 0:
-		c = 1
-	case c < 0:
-		c = -1
-	}
 	return turned(c, n.negative)
+}
+
+// compareDigits compares two runs of digits of any length by value.
+func compareDigits(a, b string) int {
+	a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
+	if c := cmp.Compare(len(a), len(b)); c != 0 {
+		return c
+	}
+	return strings.Compare(a, b)
 }
 
 // cutDigits cuts the leading decimal digits off s.

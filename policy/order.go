@@ -2,10 +2,10 @@ package policy
 
 import "strings"
 
-// order is one of the three orders of tags. An order is immutable.
+// order is one of the orders of tags. An order is immutable.
 type order interface {
-	// place finds where a value stands, or says why it has no place in this order.
-	place(value string) (at place, why string)
+	// place finds where a tag stands by its value, or says why it has no place in this order.
+	place(tag, value string) (at place, why string)
 	// compare is +1 when a is newer than b, 0 when they stand at the same place.
 	compare(a, b place) int
 	// tie decides between two different values at the same place: +1 when a goes first.
@@ -19,12 +19,13 @@ type place struct {
 	text    string
 	version version
 	number  number
+	built   int64 // microseconds since 1970
 }
 
 // alphabet orders by bytes, as [strings.Compare]. Every value has a place.
 type alphabet struct{ desc bool }
 
-func (o alphabet) place(value string) (place, string) { return place{text: value}, "" }
+func (o alphabet) place(_, value string) (place, string) { return place{text: value}, "" }
 
 func (o alphabet) compare(a, b place) int {
 	return turned(strings.Compare(a.text, b.text), o.desc)
@@ -36,7 +37,7 @@ func (o alphabet) refuses(string, place) string { return "" }
 // numbers orders by decimal value, without rounding.
 type numbers struct{ desc bool }
 
-func (o numbers) place(value string) (place, string) {
+func (o numbers) place(_, value string) (place, string) {
 	n, why := parseNumber(value)
 	return place{number: n}, why
 }

@@ -1,10 +1,15 @@
 // Package policy chooses the newest allowed tag of an image:
 //
-//	bump.Tags --exclude--filter--extract--order--range--> bump.Selection
+//	bump.Tags --exclude--suffix--filter--extract--order--range--checks--> bump.Selection
 //
-// The three orders (semver, alphabetical, numerical) and the filter give what
-// Flux's image-reflector-controller gives wherever its answer does not depend on
-// chance. Where it does, or where one bad tag spoils its whole policy, this is
+// All but the checks need the tags alone: [Policy.Select] and [Policy.Ranked].
+// What the checks need to know of a tag ([Policy.Asks]) whoever may ask a
+// registry finds out, the newest tag first, until [Policy.Refuses] has nothing
+// to say.
+//
+// The three orders of Flux (semver, alphabetical, numerical) and the filter give
+// what Flux's image-reflector-controller gives wherever its answer does not depend
+// on chance. Where it does, or where one bad tag spoils its whole policy, this is
 // the rule, whatever the order of the list:
 //
 //   - A value that has no place in the order ("latest" under semver, "rc" under
@@ -37,8 +42,11 @@ import (
 type Policy struct {
 	name    bump.Name
 	exclude []*regexp.Regexp
+	suffix  string
 	filter  filter
 	order   order
+	checks  checks
+	digests digests
 }
 
 // New compiles s. The error names every fault that [Spec.Check] finds.
@@ -64,12 +72,38 @@ type candidate struct {
 	at         place
 }
 
-// Select returns the newest of the tags that p allows. The order of the list
-// does not matter. If none qualifies, Err is a [*NoMatchError], which tells how
-// many tags were looked at and where they dropped out.
+// candidate returns a tag with its value and place, as far as it has them.
+func (p *Policy) candidate(o order, tag string) candidate {
+	c := candidate{tag: tag}
+	c.value, _ = p.valueOf(tag)
+	c.at, _ = o.place(tag, c.value)
+	return c
+}
+
+// extracted returns the value where it is not the tag itself.
+func (c candidate) extracted() string {
+	if c.value == c.tag {
+		return ""
+	}
+	return c.value
+}
+
+// errNotAsked is the answer to an order that tags alone do not have.
+var errNotAsked = errors.New("not chosen yet: when the images were built has to be looked up first")
+
+// Select returns the newest of the tags that p allows, as far as tags alone can
+// tell: the checks are still to come. The order of the list does not matter. If
+// none qualifies, Err is a [*NoMatchError], which tells how many tags were looked
+// at and where they dropped out. newestBuild chooses nothing here, since its
+// order is not in the tags: see [Policy.Ranked].
 func (p *Policy) Select(t bump.Tags) bump.Selection {
-	best, lost := p.newest(t.List)
-	s := bump.Selection{Policy: p.name, Tags: t, Tag: best.tag}
+	s := bump.Selection{Policy: p.name, Tags: t}
+	if p.Asks().Every && len(p.Candidates(t)) > 0 {
+		s.Err = errNotAsked
+		return s
+	}
+	best, lost := p.newest(p.order, t.List)
+	s.Tag = best.tag
 	if lost != nil {
 		s.Err = lost
 	}
@@ -80,29 +114,25 @@ func (p *Policy) Select(t bump.Tags) bump.Selection {
 // those that would replace it: to ask it costs more than all the rest. Lists
 // come in byte order, in which newer tags tend to stand last, so it goes
 // backwards and meets few that are newer than the best.
-func (p *Policy) newest(tags []string) (best candidate, lost *NoMatchError) {
+func (p *Policy) newest(o order, tags []string) (best candidate, lost *NoMatchError) {
 	found := false
 	lost = &NoMatchError{Seen: len(tags)}
 	for _, tag := range slices.Backward(tags) {
-		if p.excludes(tag) != nil {
-			lost.Excluded++
+		value, at := p.value(tag)
+		if at != ordered {
+			lost.count(at)
 			continue
 		}
-		value, ok := p.filter.value(tag)
-		if !ok {
-			lost.Filtered++
-			continue
-		}
-		at, why := p.order.place(value)
+		place, why := o.place(tag, value)
 		if why != "" {
 			lost.Malformed++
 			continue
 		}
-		c := candidate{tag, value, at}
-		if found && p.newer(c, best) <= 0 {
+		c := candidate{tag, value, place}
+		if found && newer(o, c, best) <= 0 {
 			continue
 		}
-		if p.order.refuses(value, at) != "" {
+		if o.refuses(value, place) != "" {
 			lost.Outside++
 			continue
 		}
@@ -116,14 +146,51 @@ func (p *Policy) newest(tags []string) (best candidate, lost *NoMatchError) {
 
 // newer is the total order of the candidates: +1 when a goes before b, 0 only
 // for the same tag.
-func (p *Policy) newer(a, b candidate) int {
-	if c := p.order.compare(a.at, b.at); c != 0 {
+func newer(o order, a, b candidate) int {
+	if c := o.compare(a.at, b.at); c != 0 {
 		return c
 	}
-	if c := p.order.tie(a.value, b.value); c != 0 {
+	if c := o.tie(a.value, b.value); c != 0 {
 		return c
 	}
 	return strings.Compare(b.tag, a.tag)
+}
+
+// step is how far a tag comes on its way to the order.
+type step int
+
+const (
+	excluded   step = iota // taken out by excludeTags
+	suffixless             // without the suffix
+	unmatched              // not matched by the filter
+	ordered                // goes on to the order
+)
+
+// value returns the part of a tag that is ordered, once its step is ordered.
+func (p *Policy) value(tag string) (string, step) {
+	if p.excludes(tag) != nil {
+		return "", excluded
+	}
+	return p.valueOf(tag)
+}
+
+// valueOf is value without the exclusions.
+func (p *Policy) valueOf(tag string) (string, step) {
+	value := tag
+	if p.suffix != "" {
+		var ok bool
+		if value, ok = strings.CutSuffix(tag, p.suffix); !ok || value == "" {
+			return "", suffixless
+		}
+	}
+	if p.filter.pattern == nil {
+		return value, ordered
+	}
+	value, ok := p.filter.value(value)
+	if !ok {
+		return "", unmatched
+	}
+	return value, ordered
 }
 
 // excludes returns the first exclusion that matches the tag, or nil.
@@ -136,64 +203,13 @@ func (p *Policy) excludes(tag string) *regexp.Regexp {
 	return nil
 }
 
-// Compare returns +1 when tag a is newer than tag b, -1 when it is older, and 0
-// when neither is: the same tag, two spellings of one version or number, or two
-// tags of the same extracted value. (Of those [Policy.Select] prefers one, but
-// that makes none of them newer.) It returns false when a tag has no place in
-// the order: "latest" under semver, or a tag that fails the filter. Neither the
-// range nor the exclusions matter here: a version that was taken out of them
-// still is newer than its predecessor. Under semver a b that is no strict version
-// but has higher numbers than a ("1.27" and 1.25.5) is the newer one, so that it
-// is not taken for something without a place and replaced.
-func (p *Policy) Compare(a, b string) (c int, ok bool) {
-	atA, okA := p.placeOf(a)
-	atB, okB := p.placeOf(b)
-	if _, byVersion := p.order.(versions); okA && !okB && byVersion && looselyNewer(b, atA.version) {
-		return -1, true
-	}
-	if !okA || !okB {
-		return 0, false
-	}
-	return p.order.compare(atA, atB), true
-}
-
-func (p *Policy) placeOf(tag string) (place, bool) {
-	value, ok := p.filter.value(tag)
-	if !ok {
-		return place{}, false
-	}
-	at, why := p.order.place(value)
-	return at, why == ""
-}
-
-// NoMatchError says that no tag qualifies, and what became of those on the list.
-// The counts after Seen add up to it.
-type NoMatchError struct {
-	Seen      int // on the list
-	Excluded  int // taken out by excludeTags
-	Filtered  int // not matched by the filter pattern
-	Malformed int // without a place in the order: no version, no number
-	Outside   int // outside the range
-}
-
-func (e *NoMatchError) Error() string {
-	if e.Seen == 0 {
-		return "no tag qualifies: the list is empty"
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "no tag qualifies: of %d", e.Seen)
-	for _, part := range []struct {
-		n    int
-		what string
-	}{
-		{e.Excluded, "excluded"},
-		{e.Filtered, "not matched by the filter"},
-		{e.Malformed, "without a place in the order"},
-		{e.Outside, "outside the range"},
-	} {
-		if part.n > 0 {
-			fmt.Fprintf(&b, ", %d %s", part.n, part.what)
+// Candidates returns the tags that go on to the order, in the order of the list.
+func (p *Policy) Candidates(t bump.Tags) []string {
+	var left []string
+	for _, tag := range t.List {
+		if _, at := p.value(tag); at == ordered {
+			left = append(left, tag)
 		}
 	}
-	return b.String()
+	return left
 }

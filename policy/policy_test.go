@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"hoist/bump"
 	"hoist/policy"
@@ -17,6 +18,23 @@ var stable = bump.Name{Namespace: "hoist", Name: "stable"}
 
 func semVer(r string) policy.Spec {
 	return policy.Spec{Policy: policy.Choice{SemVer: &policy.SemVer{Range: r}}}
+}
+
+func loose(r string, channels ...string) policy.Spec {
+	s := semVer(r)
+	s.Policy.SemVer.Loose, s.Policy.SemVer.PreReleases = true, channels
+	return s
+}
+
+func channels(r string, names ...string) policy.Spec {
+	s := semVer(r)
+	s.Policy.SemVer.PreReleases = names
+	return s
+}
+
+func ending(s policy.Spec, suffix string) policy.Spec {
+	s.Suffix = suffix
+	return s
 }
 
 func alphabetical(order string) policy.Spec {
@@ -132,6 +150,42 @@ func TestSelect(t *testing.T) {
 		{"an empty value does not spoil the rest", filtered(numerical("asc"), `^x(\d*)$`, "$1"), "x x1", "x1"},
 		{"F nothing passes the filter", filtered(alphabetical("asc"), `^z`, ""), "a b", ""},
 
+		{"loose: one to four parts", loose("*"), "1.26.9 1.27 v1.28 1.27.0.5", "v1.28"},
+		{"loose: the fourth part", loose("*"), "1.2.3.9 1.2.3.10 1.2.3", "1.2.3.10"},
+		{"loose: one part", loose("*"), "v2 v10 v9", "v10"},
+		{"loose: leading zeros", loose("*"), "2024.01.05 2024.1.4 2023.12.31", "2024.01.05"},
+		{"loose: missing parts are zero", loose("*"), "1.27 1.27.0 1.27.0.0 1.26", "1.27.0.0"},
+		{"loose: five parts are none", loose("*"), "1.2.3.4.5 1.2", "1.2"},
+		{"loose: numbers beyond 64 bits are none", loose("*"), "18446744073709551616 18446744073709551615", "18446744073709551615"},
+		{"loose: words are none", loose("*"), "latest v 1. 1..2 .1 1.x 1.2-", ""},
+		{"loose: range of the first three parts", loose("=1.2.3"), "1.2.3 1.2.3.7 1.2.4", "1.2.3.7"},
+		{"loose: below a bound by three parts", loose("<1.2.3"), "1.2.2.9 1.2.3 1.2.3.0", "1.2.2.9"},
+		{"loose: above a bound by three parts", loose(">1.2.3"), "1.2.3.9 1.2.3", ""},
+		{"loose: range of two parts", loose("~1.27"), "1.27 1.28 1.27.1.1", "1.27.1.1"},
+		{"loose: no pre-release unless asked", loose("*"), "1.27-rc1 1.26 1.27-alpine", "1.26"},
+		{"loose: pre-release when asked", loose("*-0"), "1.27-rc1 1.26", "1.27-rc1"},
+		{"loose: pre-release by channel", loose("*", "rc"), "1.27-rc1 1.27.0.0-rc2 1.28-beta1 1.26", "1.27.0.0-rc2"},
+
+		{"channel", channels(">=1.0.0", "rc"), "1.1.0 1.2.0-rc.1 1.3.0-beta.1", "1.2.0-rc.1"},
+		{"channel without a dot", channels(">=1.0.0", "rc"), "1.1.0 1.2.0-rc1", "1.2.0-rc1"},
+		{"channel with a hyphen", channels(">=1.0.0", "rc"), "1.1.0 1.2.0-rc-1", "1.2.0-rc-1"},
+		{"channels", channels(">=1.0.0", "rc", "beta"), "1.3.0-alpha 1.3.0-beta.1 1.2.0-rc.1", "1.3.0-beta.1"},
+		{"channel is all the letters", channels(">=1.0.0", "rc"), "1.1.0 1.2.0-rca.1", "1.1.0"},
+		{"channel as it is spelt", channels(">=1.0.0", "rc"), "1.1.0 1.2.0-RC1", "1.1.0"},
+		{"every channel", channels(">=1.0.0", "*"), "1.1.0 1.2.0-x.1 1.2.0-0", "1.2.0-x.1"},
+		{"channel, release wins", channels(">=1.0.0", "rc"), "1.2.0 1.2.0-rc.9", "1.2.0"},
+		{"channel in the range", channels(">=1.2.0 <2.0.0-0", "rc"), "1.2.0-rc.1 2.0.0-rc.1 1.2.0", "1.2.0"},
+		{"channel before the bound", channels(">=1.2.0 <2.0.0", "rc"), "1.2.0 2.0.0-rc.1 2.0.0", "2.0.0-rc.1"},
+		{"channel narrows what the range names", channels(">=1.0.0-0", "rc"), "1.2.0-alpha 1.1.0-rc.1", "1.1.0-rc.1"},
+		{"the tenth candidate", channels("*", "rc"), "1.2.0-rc9 1.2.0-rc10", "1.2.0-rc10"},
+		{"the tenth candidate of 64 bits and more", channels("*", "rc"), "1.2.0-rc9 1.2.0-rc99999999999999999999 1.2.0-rc99999999999999999998", "1.2.0-rc99999999999999999999"},
+
+		{"suffix", ending(semVer("*"), "-alpine"), "1.2.0 1.1.0-alpine 1.0.0-alpine 1.3.0-slim", "1.1.0-alpine"},
+		{"suffix and pre-release", ending(semVer(">=1.0.0-0"), "-alpine"), "1.1.0-rc.1-alpine 1.1.0-rc.2 1.0.0-alpine", "1.1.0-rc.1-alpine"},
+		{"suffix, then filter", filtered(ending(numerical(""), "-alpine"), `^r(\d+)$`, "$1"), "r1-alpine r2-alpine r3", "r2-alpine"},
+		{"suffix and exclusion see the same tag", excluding(ending(semVer("*"), "-alpine"), `^1\.2.*alpine$`), "1.2.0-alpine 1.1.0-alpine", "1.1.0-alpine"},
+		{"nothing but the suffix", ending(alphabetical("asc"), "-alpine"), "-alpine", ""},
+
 		{"excluded", excluding(semVer("*"), `^1\.5\.`), "1.4.0 1.5.0 1.5.1", "1.4.0"},
 		{"excluded anywhere", excluding(alphabetical("asc"), `sha256-`, `\.sig$`), "a sha256-ff.sig z.sig", "a"},
 		{"all excluded", excluding(alphabetical("asc"), `.`), "a b", ""},
@@ -222,7 +276,7 @@ func TestGoroutines(t *testing.T) {
 					t.Errorf("Select = %q", got.Tag)
 				}
 				p.Compare("v1.0.0", "v1.2.0")
-				p.Explain(tags)
+				p.Explain(p.Select(tags), nil, time.Time{})
 				p.Lints()
 			}
 		})
@@ -234,7 +288,7 @@ func TestListIsLeftAlone(t *testing.T) {
 	list := []string{"b", "c", "a"}
 	p := compiled(t, alphabetical("asc"))
 	p.Select(bump.Tags{List: list})
-	p.Explain(bump.Tags{List: list})
+	p.Explain(p.Select(bump.Tags{List: list}), nil, time.Time{})
 	if want := []string{"b", "c", "a"}; !slices.Equal(list, want) {
 		t.Errorf("list is %q now, want %q", list, want)
 	}

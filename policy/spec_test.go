@@ -6,10 +6,23 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"hoist/bump"
 	"hoist/policy"
 )
+
+// with returns s after a change.
+func with(s policy.Spec, change func(*policy.Spec)) policy.Spec {
+	change(&s)
+	return s
+}
+
+func reflecting(digests string, every time.Duration) policy.Spec {
+	return with(semVer("*"), func(s *policy.Spec) {
+		s.DigestReflectionPolicy, s.DigestInterval = digests, bump.Duration(every)
+	})
+}
 
 func TestCheck(t *testing.T) {
 	long := strings.Repeat("a", 1025)
@@ -21,8 +34,8 @@ func TestCheck(t *testing.T) {
 	}{
 		{semVer(">=1.0.0"), ""},
 		{semVer(" >= 1.0.0 , < 2 "), ""},
-		{policy.Spec{}, "policy: no order chosen: set one of semver, alphabetical, numerical"},
-		{both, "policy: more than one order chosen: set one of semver, alphabetical, numerical"},
+		{policy.Spec{}, "policy: no order chosen: set one of semver, alphabetical, numerical, newestBuild"},
+		{both, "policy: more than one order chosen: set one of semver, alphabetical, numerical, newestBuild"},
 		{semVer(""), `policy.semver.range: the range is empty: "*" allows every release`},
 		{semVer("  "), `policy.semver.range: the range is empty: "*" allows every release`},
 		{semVer(">=1.x <"), `policy.semver.range: ">=1.x <": expected a version after "<"`},
@@ -46,6 +59,27 @@ func TestCheck(t *testing.T) {
 		{filtered(semVer("*"), "a**", ""), `filterTags.pattern: "a**": invalid nested repetition operator: "**"`},
 		{filtered(semVer("*"), `(?=a)`, ""), `filterTags.pattern: "(?=a)": invalid or unsupported Perl syntax: "(?="`},
 		{filtered(semVer("*"), long, long), `filterTags.pattern: longer than 1024 bytes | filterTags.extract: longer than 1024 bytes`},
+		{loose("^1"), ""},
+		{channels("*", "rc", "beta"), ""},
+		{channels("*", "*"), ""},
+		{with(channels("*"), func(s *policy.Spec) { s.Policy.SemVer.PreReleases = []string{} }), "policy.semver.preReleases: names no channel: remove it, or write such as [rc, beta]"},
+		{channels("*", "rc", "*"), `policy.semver.preReleases[1]: "*" is every channel: remove the others`},
+		{channels("<", "rc.1", "", "rc", "rc"), `policy.semver.range: "<": expected a version after "<" | policy.semver.preReleases[0]: "rc.1" is not a channel: expected letters such as rc, or * | policy.semver.preReleases[1]: "" is not a channel: expected letters such as rc, or * | policy.semver.preReleases[3]: "rc" is named twice`},
+		{newestBuild(), ""},
+		{filtered(newestBuild(), "^n", ""), ""},
+		{filtered(newestBuild(), "^(n)", "$1"), "filterTags.extract: has no use with newestBuild, which orders by time"},
+		{ending(semVer("*"), "-alpine3.20"), ""},
+		{ending(semVer("*"), "-al pine"), `suffix: "-al pine": no tag ends in that: expected letters, digits, _, . and -`},
+		{with(semVer("*"), func(s *policy.Spec) { s.MinimumAge = -bump.Duration(time.Minute) }), `minimumAge: "-1m0s" is negative`},
+		{with(semVer("*"), func(s *policy.Spec) { s.Platforms = []string{} }), "platforms: names no platform: remove it, or write such as [linux/amd64]"},
+		{with(semVer("*"), func(s *policy.Spec) { s.Platforms = []string{"linux/amd64", "linux/arm/v7", "windows/amd64"} }), ""},
+		{with(semVer("*"), func(s *policy.Spec) { s.Platforms = []string{"amd64", "linux/amd64", "Linux/amd64", "linux/amd64"} }), `platforms[0]: "amd64" is not a platform: expected os/architecture, such as linux/amd64 or linux/arm/v7 | platforms[2]: "Linux/amd64" is not a platform: expected os/architecture, such as linux/amd64 or linux/arm/v7 | platforms[3]: "linux/amd64" is named twice`},
+		{with(semVer("*"), func(s *policy.Spec) { s.DigestReflectionPolicy = "always" }), `digestReflectionPolicy: "always" is not known: expected Never, IfNotPresent or Always`},
+		{reflecting("Always", 0), ""},
+		{reflecting("Always", time.Hour), ""},
+		{reflecting("Always", time.Millisecond), `digestInterval: "1ms" is too short: the least is 1s`},
+		{reflecting("IfNotPresent", time.Hour), "digestInterval: has no use unless digestReflectionPolicy is Always"},
+		{reflecting("", time.Hour), "digestInterval: has no use unless digestReflectionPolicy is Always"},
 		{excluding(semVer("*"), "ok", "[", ""), `excludeTags[1]: "[": missing closing ] | excludeTags[2]: an empty pattern excludes every tag`},
 		{excluding(filtered(numerical("x"), "(", ""), ")"), `policy.numerical.order: "x" is not an order: expected asc or desc | filterTags.pattern: "(": missing closing ) | excludeTags[0]: ")": unexpected )`},
 	} {
@@ -119,7 +153,7 @@ func TestExplain(t *testing.T) {
 	p := compiled(t, excluding(filtered(semVer("^1"), `^app-(.*)$`, "$1"), `dirty`))
 	tags := bump.Tags{Image: "r.example/app", List: strings.Fields(
 		"app-1.0.0 app-1.2.0 app-v1.2.0 app-2.0.0 app-1.3.0-rc.1 app-main app-1.0.0 latest app-1.9.0-dirty")}
-	r := p.Explain(tags)
+	r := p.Explain(p.Select(tags), nil, time.Time{})
 	var losers []string
 	for _, l := range r.Losers {
 		losers = append(losers, fmt.Sprintf("%s (%s) %s", l.Tag, l.Value, l.Reason))
@@ -137,18 +171,18 @@ func TestExplain(t *testing.T) {
 		t.Errorf("losers:\n%s\nwant:\n%s", strings.Join(losers, "\n"), strings.Join(want, "\n"))
 	}
 	r.Losers = nil
-	if want := (policy.Report{Policy: "hoist:stable", Image: "r.example/app", Listed: 8, AfterExclusion: 7,
-		AfterFilter: 6, Parsed: 5, InRange: 3, Selected: "app-v1.2.0", Value: "v1.2.0"}); !reflect.DeepEqual(r, want) {
+	if want := (policy.Report{Policy: "hoist:stable", Image: "r.example/app", Listed: 8, AfterExclusion: 7, AfterSuffix: 7,
+		AfterFilter: 6, Parsed: 5, InRange: 3, AfterChecks: 3, Selected: "app-v1.2.0", Value: "v1.2.0"}); !reflect.DeepEqual(r, want) {
 		t.Errorf("report:\n%+v\nwant:\n%+v", r, want)
 	}
 
-	same := compiled(t, filtered(numerical("asc"), `-(\d+)$`, "$1")).Explain(bump.Tags{List: []string{"a-1", "b-1"}})
+	same := compiled(t, filtered(numerical("asc"), `-(\d+)$`, "$1")).Explain(bump.Selection{Tags: bump.Tags{List: []string{"a-1", "b-1"}}}, nil, time.Time{})
 	if got, want := same.Losers[0].Reason, "the same value as a-1, which comes first in byte order"; got != want {
 		t.Errorf("reason %q, want %q", got, want)
 	}
 
-	none, err := json.Marshal(compiled(t, semVer("*")).Explain(bump.Tags{}))
-	if want := `{"policy":"hoist:stable","listed":0,"afterExclusion":0,"afterFilter":0,"parsed":0,"inRange":0,"error":"no tag qualifies: the list is empty","losers":[]}`; err != nil || string(none) != want {
+	none, err := json.Marshal(compiled(t, semVer("*")).Explain(bump.Selection{}, nil, time.Time{}))
+	if want := `{"policy":"hoist:stable","listed":0,"afterExclusion":0,"afterSuffix":0,"afterFilter":0,"parsed":0,"inRange":0,"afterChecks":0,"error":"no tag qualifies: the list is empty","losers":[]}`; err != nil || string(none) != want {
 		t.Errorf("empty list: %s (%v), want %s", none, err, want)
 	}
 }

@@ -60,8 +60,10 @@ func next(n uint64) uint64 {
 	return n + 1
 }
 
-// allows tells whether the range holds v, which is not a pre-release.
+// allows tells whether the range holds v, which is not a pre-release, by its
+// first three parts: ranges know no fourth.
 func (r releases) allows(v version) bool {
+	v.fourth = 0
 	i, exact := slices.BinarySearchFunc(r.edges, v, version.compare)
 	if !exact {
 		i--

@@ -5,11 +5,15 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+
+	"hoist/bump"
 )
 
-// version is a strict three-part version. Build metadata has no place in the order.
+// version is a strict three-part version, or a loose one of up to four parts.
+// Build metadata has no place in the order.
 type version struct {
 	major, minor, patch uint64
+	fourth              uint64 // of a loose version
 	pre                 string // what follows the "-", without it
 }
 
@@ -39,17 +43,25 @@ func parseVersion(s string) (v version, ok bool) {
 	if rest == "" {
 		return v, true
 	}
-	rest, build, hasBuild := strings.Cut(rest, "+")
-	if hasBuild && !identifiers(build, false) {
+	if v.pre, ok = preRelease(rest); !ok {
 		return version{}, false
 	}
-	if rest != "" {
-		if rest[0] != '-' || !identifiers(rest[1:], true) {
-			return version{}, false
-		}
-		v.pre = rest[1:]
-	}
 	return v, true
+}
+
+// preRelease reads what follows the numbers of a version.
+func preRelease(rest string) (pre string, ok bool) {
+	rest, build, hasBuild := strings.Cut(rest, "+")
+	if hasBuild && !identifiers(build, false) {
+		return "", false
+	}
+	if rest == "" {
+		return "", true
+	}
+	if rest[0] != '-' || !identifiers(rest[1:], true) {
+		return "", false
+	}
+	return rest[1:], true
 }
 
 // cutNumber cuts a number off s; false when there is none, when it has a
@@ -93,7 +105,10 @@ func identifiers(s string, preRelease bool) bool {
 }
 
 // compare is the precedence of semver.org: +1 when v is newer than w.
-func (v version) compare(w version) int {
+func (v version) compare(w version) int { return v.compareBy(w, strings.Compare) }
+
+// compareBy is compare with another order of the words in a pre-release.
+func (v version) compareBy(w version, words func(a, b string) int) int {
 	if c := cmp.Compare(v.major, w.major); c != 0 {
 		return c
 	}
@@ -101,6 +116,9 @@ func (v version) compare(w version) int {
 		return c
 	}
 	if c := cmp.Compare(v.patch, w.patch); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(v.fourth, w.fourth); c != 0 {
 		return c
 	}
 	switch {
@@ -111,30 +129,20 @@ func (v version) compare(w version) int {
 	case w.pre == "":
 		return -1
 	}
-	return comparePre(v.pre, w.pre)
+	return comparePre(v.pre, w.pre, words)
 }
 
 // comparePre compares two different pre-releases part by part: numbers by value
-// and below words, words by bytes, a shorter list below a longer one that begins with it.
-func comparePre(a, b string) int {
+// and below words, words by bytes or as told, a shorter list below a longer one
+// that begins with it.
+func comparePre(a, b string, words func(a, b string) int) int {
 	for {
 		partA, restA, moreA := strings.Cut(a, ".")
 		partB, restB, moreB := strings.Cut(b, ".")
 		if partA != partB {
-			numberA, restOfA, isNumberA := cutNumber(partA)
-			numberB, restOfB, isNumberB := cutNumber(partB)
-			// A number beyond 64 bits is a word to Masterminds, and so it is here.
-			isNumberA = isNumberA && restOfA == ""
-			isNumberB = isNumberB && restOfB == ""
-			switch {
-			case isNumberA && isNumberB:
-				return cmp.Compare(numberA, numberB)
-			case isNumberA:
-				return -1
-			case isNumberB:
-				return 1
+			if c := compareIdentifiers(partA, partB, words); c != 0 {
+				return c
 			}
-			return strings.Compare(partA, partB)
 		}
 		switch {
 		case !moreA && !moreB:
@@ -148,32 +156,63 @@ func comparePre(a, b string) int {
 	}
 }
 
+func compareIdentifiers(a, b string, words func(a, b string) int) int {
+	numberA, restOfA, isNumberA := cutNumber(a)
+	numberB, restOfB, isNumberB := cutNumber(b)
+	// A number beyond 64 bits is a word to Masterminds, and so it is here.
+	isNumberA = isNumberA && restOfA == ""
+	isNumberB = isNumberB && restOfB == ""
+	switch {
+	case isNumberA && isNumberB:
+		return cmp.Compare(numberA, numberB)
+	case isNumberA:
+		return -1
+	case isNumberB:
+		return 1
+	}
+	return words(a, b)
+}
+
 // versions orders by semantic version and allows those in a range.
 type versions struct {
+	loose       bool
+	channels    channels
 	constraints *semver.Constraints
 	releases    releases
 	outside     string // the reason of a version outside the range
-	noPre       string // the reason of a pre-release where the range names none
+	noPre       string // the reason of a pre-release that does not count
 	// preReleases is false when the range cannot allow any, because nothing in it
 	// has a hyphen. Then they are refused without asking.
 	preReleases bool
 }
 
-func newVersions(spelling string) (versions, string) {
-	c, err := semver.NewConstraint(spelling)
+func newVersions(s SemVer) (versions, []bump.Fault) {
+	channels, faults := newChannels(s.PreReleases)
+	c, err := semver.NewConstraint(s.Range)
 	if err != nil {
-		return versions{}, rangeFault(spelling)
+		return versions{}, append(faultAt("policy.semver.range", rangeFault(s.Range)), faults...)
 	}
-	return versions{
+	o := versions{
+		loose:       s.Loose,
+		channels:    channels,
 		constraints: c,
-		releases:    newReleases(spelling, c),
-		outside:     "outside " + spelling,
-		noPre:       "a pre-release, and " + spelling + " names none",
-		preReleases: strings.Contains(spelling, "-"),
-	}, ""
+		releases:    newReleases(s.Range, c),
+		outside:     "outside " + s.Range,
+		noPre:       "a pre-release, and " + s.Range + " names none",
+		preReleases: strings.Contains(s.Range, "-"),
+	}
+	if channels != nil {
+		c.IncludePrerelease = true
+		o.noPre = "a pre-release that is not of " + strings.Join(channels, ", ")
+	}
+	return o, faults
 }
 
-func (o versions) place(value string) (place, string) {
+func (o versions) place(_, value string) (place, string) {
+	if o.loose {
+		v, why := parseLoose(value)
+		return place{version: v}, why
+	}
 	v, ok := parseVersion(value)
 	if !ok {
 		return place{}, notAVersion
@@ -181,25 +220,34 @@ func (o versions) place(value string) (place, string) {
 	return place{version: v}, ""
 }
 
-func (o versions) compare(a, b place) int { return a.version.compare(b.version) }
+func (o versions) compare(a, b place) int {
+	if o.channels != nil {
+		return a.version.compareBy(b.version, compareWords)
+	}
+	return a.version.compare(b.version)
+}
 
 // Of "1.2.3" and "v1.2.3", or of two builds of one version, the last in byte
 // order goes first. So it is in Flux, which takes the first of equals from a
 // list in descending byte order.
 func (o versions) tie(a, b string) int { return strings.Compare(a, b) }
 
-func (o versions) refuses(value string, at place) string {
+func (o versions) refuses(_ string, at place) string {
+	v := at.version
 	switch {
-	case at.version.pre == "":
-		if o.releases.allows(at.version) {
+	case v.pre == "":
+		if o.releases.allows(v) {
 			return ""
 		}
 		return o.outside
+	case o.channels != nil:
+		if !o.channels.hold(v.pre) {
+			return o.noPre
+		}
 	case !o.preReleases:
 		return o.noPre
 	}
-	v, err := semver.StrictNewVersion(strings.TrimPrefix(value, "v"))
-	if err != nil || !o.constraints.Check(v) {
+	if !o.constraints.Check(semver.New(v.major, v.minor, v.patch, v.pre, "")) {
 		return o.outside
 	}
 	return ""

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -79,7 +80,7 @@ func explainAll(cmd *cobra.Command, h *daemon.House, policies []config.Policy) (
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, explanation{Policy: p.Name.String(), Image: tags.Image, Report: p.Policy.Explain(tags)})
+		all = append(all, explanation{Policy: p.Name.String(), Image: tags.Image, Report: p.Policy.Explain(p.Policy.Select(tags), nil, time.Now())})
 	}
 	return all, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -80,7 +81,7 @@ func (f *selectFlags) run(cmd *cobra.Command, args []string, list func(context.C
 		out := json.NewEncoder(cmd.OutOrStdout())
 		out.SetEscapeHTML(false)
 		out.SetIndent("", "  ")
-		if err := out.Encode(p.Explain(t)); err != nil {
+		if err := out.Encode(p.Explain(s, nil, time.Now())); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 		return s.Err

@@ -143,9 +143,11 @@ func TestSelectJSON(t *testing.T) {
   "image": "r.example/app",
   "listed": 4,
   "afterExclusion": 4,
+  "afterSuffix": 4,
   "afterFilter": 4,
   "parsed": 3,
   "inRange": 2,
+  "afterChecks": 2,
   "selected": "v1.1.0",
   "losers": [
     {
