@@ -182,11 +182,15 @@ func (h *House) Mirror(r gitpush.Repository) (*gitpush.Mirror, error) {
 
 // Source returns an image of the configuration with the readers of its secrets.
 func (h *House) Source(i scanner.Image) scanner.Source {
-	return scanner.Source{
+	src := scanner.Source{
 		Image:  i,
 		Secret: h.secrets.source(i.Name, i.SecretRef, i.SecretDir),
 		Certs:  h.secrets.source(i.Name, i.CertSecretRef, i.CertSecretDir),
 	}
+	if i.Verify != nil && i.Verify.Cosign != nil {
+		src.Keys = h.secrets.source(i.Name, i.Verify.Cosign.SecretRef, i.Verify.Cosign.SecretDir)
+	}
+	return src
 }
 
 // Scan reads every image's tags once. Images that could not be read are in the

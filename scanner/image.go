@@ -34,16 +34,18 @@ type Image struct {
 	CertSecretRef *bump.LocalRef `json:"certSecretRef,omitempty"` // keys: ca.crt, tls.crt and tls.key
 	CertSecretDir string         `json:"certSecretDir,omitempty"` // the same keys as files
 	Insecure      bool           `json:"insecure,omitempty"`      // plain http, and nothing but
+	Verify        *Verify        `json:"verify,omitempty"`        // signatures that a tag needs before it is taken
 	ExclusionList []string       `json:"exclusionList,omitempty"` // RE2; absent: signatures, attestations, SBOMs; [] excludes nothing
 	Suspend       bool           `json:"suspend,omitempty"`       // not scanned, not even when woken
 }
 
-// Source is an image with the way to its secrets. Both functions are called at
-// every scan, so that a rotated secret is used at the next one; nil means none.
+// Source is an image with the way to its secrets. The functions are called at
+// every use, so that a rotated secret is used at the next one; nil means none.
 type Source struct {
 	Image  Image
 	Secret func(context.Context) (bump.Secret, error)
 	Certs  func(context.Context) (bump.Secret, error)
+	Keys   func(context.Context) (bump.Secret, error) // of verify.cosign
 }
 
 // Check returns everything that is wrong with the section.
@@ -62,6 +64,7 @@ func (i Image) Check() []bump.Fault {
 		fault("timeout", "%q is negative", time.Duration(i.Timeout))
 	}
 	i.checkSecrets(fault)
+	i.Verify.check(fault)
 	for n, expr := range i.ExclusionList {
 		field := fmt.Sprintf("exclusionList[%d]", n)
 		if len(expr) > maxExpression {

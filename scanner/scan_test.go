@@ -124,19 +124,6 @@ func TestScanOfAnEmptyRepository(t *testing.T) {
 	}
 }
 
-func TestDigest(t *testing.T) {
-	address := serve(t, registry.New(registry.Logger(discard)))
-	push(t, address, "acme/web", "1.0.0")
-	s := newScanner(t, Options{})
-	got, err := s.Digest(t.Context(), plain(address, "acme/web"), "1.0.0")
-	if err != nil || len(got) != len("sha256:")+64 {
-		t.Errorf("Digest = %q, %v, want sha256 and 64 digits", got, err)
-	}
-	if _, err := s.Digest(t.Context(), plain(address, "acme/web"), "2.0.0"); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("Digest of a missing tag = %v, want a 404", err)
-	}
-}
-
 // A list that was read before is recognised page by page: what comes out is
 // what a first scan would give, and "changed" means just that.
 func TestRepeatedScan(t *testing.T) {

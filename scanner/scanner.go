@@ -30,8 +30,6 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"go.uber.org/zap"
 
 	"hoist/bump"
@@ -82,6 +80,10 @@ type Scanner struct {
 	keychain keychain
 	shelf    *shelf
 
+	meanings  *recent[string, meaning]  // by digest
+	sightings *recent[string, sighting] // by repository and tag
+	verified  *recent[string, struct{}] // by digest and keys
+
 	mu        sync.Mutex
 	hosts     map[string]*host
 	endpoints map[string]*endpoint
@@ -96,6 +98,9 @@ func New(o Options) *Scanner {
 		opts: o, log: o.Log, now: o.Now, pageSize: pageSize,
 		keychain:  keychain{now: o.Now, known: make(map[string]keychainEntry)},
 		shelf:     newShelf(o.CacheDir, o.CacheReadOnly, o.Log, o.Now),
+		meanings:  newRecent[string, meaning](maxMeanings),
+		sightings: newRecent[string, sighting](maxSightings),
+		verified:  newRecent[string, struct{}](maxVerified),
 		hosts:     make(map[string]*host),
 		endpoints: make(map[string]*endpoint),
 		jobs:      make(map[string][]*job),
@@ -126,39 +131,6 @@ func (s *Scanner) Scan(ctx context.Context, src Source, trigger string) (bump.Ta
 		return bump.Tags{}, fmt.Errorf("scan %s: %w", src.Image.Image, fail)
 	}
 	return bump.Tags{Image: src.Image.Image, List: exclude.keep(list.tags), Scanned: list.scanned, Trigger: trigger}, nil
-}
-
-// Digest returns the digest that a tag points to ("sha256:…"), by one HEAD.
-func (s *Scanner) Digest(ctx context.Context, src Source, tag string) (string, error) {
-	if !isTag(tag) {
-		return "", fmt.Errorf("digest of %s: %q is not a tag", src.Image.Image, tag)
-	}
-	var digest string
-	fail := s.visit(ctx, src, func(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository) error {
-		u := repoURL(repo, src.Image.Insecure, "manifests/"+tag)
-		req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.String(), nil)
-		if err != nil {
-			return err
-		}
-		for _, t := range []types.MediaType{types.OCIImageIndex, types.OCIManifestSchema1, types.DockerManifestList, types.DockerManifestSchema2} {
-			req.Header.Add("Accept", string(t))
-		}
-		resp, err := ep.send(ctx, client, req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		hash, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
-		if err != nil {
-			return &failure{text: fmt.Sprintf("%s named no digest", repo.RegistryStr())}
-		}
-		digest = hash.String()
-		return nil
-	})
-	if fail != nil {
-		return "", fmt.Errorf("digest of %s:%s: %w", src.Image.Image, tag, fail)
-	}
-	return digest, nil
 }
 
 // snapshot is a complete tag list, before exclusions, with what is needed to

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -39,6 +40,10 @@ type PushOptions struct {
 	Labels    map[string]string
 	Created   time.Time // zero: left out
 	Content   string    // to push the same tag with other content
+
+	// Attested puts a provenance attestation beside each image of an index, as
+	// BuildKit does.
+	Attested bool
 
 	// ConfigMediaType is for what is no image, as a Helm chart.
 	ConfigMediaType string
@@ -67,6 +72,13 @@ func (c *Client) Push(ctx context.Context, ref string, o PushOptions) (digest st
 			return "", fmt.Errorf("build %s for %s: %w", ref, p, err)
 		}
 		images = append(images, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
+		if o.Attested {
+			attestation, err := attest(image)
+			if err != nil {
+				return "", err
+			}
+			images = append(images, attestation)
+		}
 	}
 	var hash v1.Hash
 	if len(images) == 1 {
@@ -178,6 +190,20 @@ func build(ref string, p v1.Platform, o PushOptions) (v1.Image, error) {
 		return image, err
 	}
 	return mutate.ConfigMediaType(image, types.MediaType(o.ConfigMediaType)), nil
+}
+
+// attest makes what BuildKit puts beside an image in an index.
+func attest(image v1.Image) (mutate.IndexAddendum, error) {
+	digest, err := image.Digest()
+	if err != nil {
+		return mutate.IndexAddendum{}, err
+	}
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	statement, err := mutate.AppendLayers(base, static.NewLayer([]byte(`{"subject":"`+digest.String()+`"}`), "application/vnd.in-toto+json"))
+	return mutate.IndexAddendum{Add: statement, Descriptor: v1.Descriptor{
+		Platform:    &v1.Platform{OS: "unknown", Architecture: "unknown"},
+		Annotations: map[string]string{"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": digest.String()},
+	}}, err
 }
 
 func layer(path, text string) (v1.Layer, error) {
