@@ -21,6 +21,13 @@ const (
 	maxChildren  = 4      // images of an index that are read for what the index does not say
 )
 
+// The beginnings of keys on the shelf. A change of what is read of a manifest
+// takes another number.
+const (
+	meaningKey  = "artifact 1 "
+	sightingKey = "seen 1 "
+)
+
 // ErrNotFound says that the registry has no such tag.
 var ErrNotFound = errors.New("no such tag")
 
@@ -57,7 +64,7 @@ func (s *Scanner) Inspect(ctx context.Context, src Source, tag string, wants Wan
 			return err
 		}
 		found = m.artifact(tag, to.digest, wants)
-		found.Seen = s.seen(repo, src.Image.Image, tag, to.digest)
+		found.Seen = s.seen(repo, src.Image.Image, tag, to.digest, wants.Created)
 		return nil
 	})
 	if fail != nil {
@@ -100,6 +107,11 @@ func (s *Scanner) meaningOf(ctx context.Context, at shelves, to pointer, wants W
 		return meaning{Type: to.mediaType}, nil // its digest leaves its signature out and cannot be checked
 	}
 	known, ok := s.meanings.get(to.digest)
+	if !ok {
+		if known, ok = loadJSON[meaning](s.shelf, meaningKey+to.digest); ok {
+			s.meanings.put(to.digest, known)
+		}
+	}
 	if ok && known.knows(wants) {
 		return known, nil
 	}
@@ -122,6 +134,7 @@ func (s *Scanner) meaningOf(ctx context.Context, at shelves, to pointer, wants W
 	}
 	if !m.lacking {
 		s.meanings.put(to.digest, m)
+		saveJSON(s.shelf, meaningKey+to.digest, m)
 	}
 	return m, nil
 }
@@ -231,21 +244,31 @@ func isLasting(err error) bool {
 type sighting struct {
 	Digest string    `json:"digest"`
 	Since  time.Time `json:"since"`
+	kept   bool      // on the shelf
 }
 
 // seen notes what a tag points to and returns since when that is known. A tag
-// that was pushed again starts anew.
-func (s *Scanner) seen(repo name.Repository, image, tag, digest string) time.Time {
+// that was pushed again starts anew. With keep it outlasts a restart; who
+// deletes the shelf starts every clock anew, which only ever makes wait longer.
+func (s *Scanner) seen(repo name.Repository, image, tag, digest string, keep bool) time.Time {
 	key := repo.Name() + ":" + tag
-	before, ok := s.sightings.get(key)
-	if ok && before.Digest == digest {
-		return before.Since
+	known, ok := s.sightings.get(key)
+	if keep && !known.kept {
+		if old, there := loadJSON[sighting](s.shelf, sightingKey+key); there && (!ok || old.Digest == known.Digest) {
+			known, ok = sighting{Digest: old.Digest, Since: old.Since, kept: true}, true
+		}
 	}
-	if ok {
+	if ok && known.Digest != digest {
 		s.log.Info("tag was pushed again", zap.String("image", image), zap.String("tag", tag),
-			zap.String("from", before.Digest), zap.String("to", digest))
+			zap.String("from", known.Digest), zap.String("to", digest))
 	}
-	now := s.now()
-	s.sightings.put(key, sighting{Digest: digest, Since: now})
-	return now
+	if now := s.now(); !ok || known.Digest != digest || known.Since.After(now) {
+		known = sighting{Digest: digest, Since: now}
+	}
+	if keep && !known.kept {
+		saveJSON(s.shelf, sightingKey+key, known)
+		known.kept = true
+	}
+	s.sightings.put(key, known)
+	return known.Since
 }

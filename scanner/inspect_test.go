@@ -208,6 +208,38 @@ func TestR18PushedAgain(t *testing.T) {
 	}
 }
 
+// After a restart a look is one HEAD, and since when a tag is known outlasts it
+// where somebody asked for that. Without the shelf the clock starts anew.
+func TestInspectAfterARestart(t *testing.T) {
+	registry, asked, address := local(t)
+	src := plain(address, "acme/web")
+	dir := t.TempDir()
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	began := now
+	start := func(dir string) *Scanner {
+		return newScanner(t, Options{CacheDir: dir, Now: func() time.Time { return now }})
+	}
+	mustPush(t, registry.Client, "acme/web:1.0", registryserver.PushOptions{Platforms: []string{"linux/amd64", "linux/arm64"}, Created: began})
+	first := mustInspect(t, start(dir), src, "1.0", everything)
+	now = now.Add(time.Hour)
+	asked.take()
+	again := mustInspect(t, start(dir), src, "1.0", everything)
+	if fmt.Sprint(first) != fmt.Sprint(again) || len(asked.requests) != 1 {
+		t.Errorf("after a restart: %+v by %q, want %+v by one HEAD", again, asked.requests, first)
+	}
+	for name, s := range map[string]*Scanner{"nobody asked": start(t.TempDir()), "no shelf": start("")} {
+		if a := mustInspect(t, s, src, "1.0", Wants{}); !a.Seen.Equal(now) {
+			t.Errorf("%s: seen since %v, want %v", name, a.Seen, now)
+		}
+	}
+	digest := mustPush(t, registry.Client, "acme/web:1.0", registryserver.PushOptions{Content: "other"})
+	core, logs := observer.New(zap.InfoLevel)
+	s := newScanner(t, Options{CacheDir: dir, Log: zap.New(core), Now: func() time.Time { return now }})
+	if a := mustInspect(t, s, src, "1.0", everything); !a.Seen.Equal(now) || a.Digest != digest || logs.FilterMessage("tag was pushed again").Len() != 1 {
+		t.Errorf("pushed again meanwhile: %+v with %v, want seen since %v and told once", a, logs.All(), now)
+	}
+}
+
 // A registry that does not answer HEAD, or names no digest then, is asked by GET.
 func TestInspectWithoutHead(t *testing.T) {
 	registry, _, _ := local(t)
