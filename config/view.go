@@ -18,8 +18,19 @@ import (
 // came from. Read again it gives the same configuration. Images that no policy
 // chooses from are named in a comment only. It holds no secrets, because a
 // configuration holds none.
-func (c *Config) View() ([]byte, error) {
+func (c *Config) View() ([]byte, error) { return c.Annotated(nil) }
+
+// Annotated is View with comments: notes returns the lines that stand above the
+// entry of that name in a section such as "images", and for the section "" those
+// above the whole document. It may be nil.
+func (c *Config) Annotated(notes func(section string, name bump.Name) []string) ([]byte, error) {
 	doc := mapping()
+	add := func(section string, n bump.Name, parts ...*yaml.Node) {
+		e := add(doc, section, append([]*yaml.Node{entry(n)}, parts...)...)
+		if notes != nil {
+			e.HeadComment = commented(notes(section, n))
+		}
+	}
 	put(doc, "apiVersion", word(APIVersion))
 	put(doc, "kind", word(Kind))
 	own := make(map[bump.Name]Policy) // policies that bear the name of their image
@@ -32,22 +43,22 @@ func (c *Config) View() ([]byte, error) {
 	}
 	var unused []string
 	for _, r := range c.Repositories {
-		add(doc, "repositories", entry(r.Name), fields(r))
+		add("repositories", r.Name, fields(r))
 	}
 	for _, i := range c.Images {
 		if !used[i.Name] {
 			unused = append(unused, fmt.Sprintf("# No policy chooses from image %s (%s).", spell(i.Name), i.Image))
 			continue
 		}
-		parts := []*yaml.Node{entry(i.Name), fields(i)}
+		parts := []*yaml.Node{fields(i)}
 		if p, ok := own[i.Name]; ok {
 			parts = append(parts, fields(p.Spec))
 		}
-		add(doc, "images", parts...)
+		add("images", i.Name, parts...)
 	}
 	for _, p := range c.Policies {
 		if p.Name != p.Image {
-			add(doc, "policies", entry(p.Name), fields(imageRef{relative(p.Image, p.Name)}), fields(p.Spec))
+			add("policies", p.Name, fields(imageRef{relative(p.Image, p.Name)}), fields(p.Spec))
 		}
 	}
 	for _, u := range c.Updates {
@@ -55,16 +66,19 @@ func (c *Config) View() ([]byte, error) {
 		if u.Push.Branch != "" {
 			n.Push = &u.Push
 		}
-		add(doc, "updates", entry(u.Name), fields(n))
+		add("updates", u.Name, fields(n))
 	}
 	for _, a := range c.Apply {
 		a.Repository = relative(a.RepositoryName, a.Name)
-		add(doc, "apply", entry(a.Name), fields(a.App))
+		add("apply", a.Name, fields(a.App))
 	}
 	for _, w := range c.Webhooks {
-		add(doc, "webhooks", entry(w.Name), fields(w))
+		add("webhooks", w.Name, fields(w))
 	}
-	doc.HeadComment = strings.Join(unused, "\n")
+	if notes != nil {
+		unused = append(strings.Split(commented(notes("", bump.Name{})), "\n"), unused...)
+	}
+	doc.HeadComment = strings.Trim(strings.Join(unused, "\n"), "\n")
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
 	enc.SetIndent(2)
@@ -72,6 +86,15 @@ func (c *Config) View() ([]byte, error) {
 		return nil, fmt.Errorf("view configuration: %w", err)
 	}
 	return out.Bytes(), enc.Close()
+}
+
+// commented makes a comment of lines.
+func commented(lines []string) string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = strings.TrimRight("# "+l, " ")
+	}
+	return strings.Join(out, "\n")
 }
 
 // relative spells a name as an entry in the namespace of from refers to it.
@@ -90,8 +113,8 @@ func entry(n bump.Name) *yaml.Node {
 	return fields(e)
 }
 
-// add appends an entry of all parts to a list of the document.
-func add(doc *yaml.Node, key string, parts ...*yaml.Node) {
+// add appends an entry of all parts to a list of the document and returns it.
+func add(doc *yaml.Node, key string, parts ...*yaml.Node) *yaml.Node {
 	var list *yaml.Node
 	for k, v := range pairs(doc) {
 		if k.Value == key {
@@ -107,6 +130,7 @@ func add(doc *yaml.Node, key string, parts ...*yaml.Node) {
 		whole.Content = append(whole.Content, p.Content...)
 	}
 	list.Content = append(list.Content, whole)
+	return whole
 }
 
 func mapping() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode} }

@@ -28,8 +28,9 @@ type Image struct {
 	Part   bump.Part   // what the value holds: Whole or Tag
 	// Replaces is set in a kustomize entry: the image that gets Name and Tag.
 	Replaces string
-	Marked   bool   // a marker that can be followed is there already
-	Problem  string // why the value can carry no marker; empty when it can
+	Marked   bool      // a marker that can be followed is there already
+	Policy   bump.Name // that the marker names
+	Problem  string    // why the value can carry no marker; empty when it can
 
 	start int // byte offset of the scalar
 }
@@ -146,13 +147,13 @@ func FileImages(name string, src []byte) (found []Image, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &search{file: f, name: name, leafOf: make(map[*yaml.Node]int, len(f.leafs)), sites: make(map[int]bool), trouble: make(map[int]string)}
+	s := &search{file: f, name: name, leafOf: make(map[*yaml.Node]int, len(f.leafs)), sites: make(map[int]bump.Name), trouble: make(map[int]string)}
 	for i, l := range f.leafs {
 		s.leafOf[l.node] = i
 	}
 	for _, site := range find(src) {
 		if site.Problem == "" {
-			s.sites[site.Start] = true
+			s.sites[site.Start] = site.Policy
 		} else {
 			s.trouble[site.Line] = site.Problem
 		}

@@ -45,7 +45,7 @@ func AddMarkers(src []byte, marks []Mark) (after []byte, byHand map[int]string, 
 	var adds []addition
 	for i, m := range marks {
 		at := f.before(m.Image.start + 1)
-		if at < 0 {
+		if at < 0 || !f.holds(at, m.Image) {
 			return nil, nil, fmt.Errorf("%s: the image is not where it was found: the file has changed", m.Image.Position())
 		}
 		a := addition{mark: i, leaf: at, policy: m.Policy, part: m.Image.Part}
@@ -62,6 +62,13 @@ func AddMarkers(src []byte, marks []Mark) (after []byte, byHand map[int]string, 
 		byHand[a.mark] = "the line has no safe place for a comment: give the value a line of its own, with " + a.comment() + " behind it"
 	}
 	return p.insert(p.accepted), byHand, nil
+}
+
+// holds tells whether leaf at still is the value of the image.
+func (f *file) holds(at int, i Image) bool {
+	l := f.leafs[at]
+	start, _, problem := f.editable(l)
+	return (problem != "" || start == i.start) && strings.Contains(text(l.node), i.Tag)
 }
 
 // addition is a comment at the end of a line.

@@ -21,8 +21,8 @@ type search struct {
 	*file
 	name    string // of the file
 	leafOf  map[*yaml.Node]int
-	sites   map[int]bool   // offsets of marked values
-	trouble map[int]string // lines with a marker that cannot be followed
+	sites   map[int]bump.Name // policies of marked values, by their offsets
+	trouble map[int]string    // lines with a marker that cannot be followed
 	found   []Image
 }
 
@@ -240,7 +240,7 @@ func (s *search) add(i Image, n *yaml.Node) {
 	start, _, problem := s.editable(l)
 	if problem == "" {
 		i.Line, i.start = s.lines.number(start), start
-		i.Marked = s.sites[start]
+		i.Policy, i.Marked = s.sites[start]
 	}
 	if i.Part == bump.Tag && i.Problem == "" {
 		i.Tag = text(n)

@@ -77,7 +77,7 @@ func newRoot() *cobra.Command {
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) }
 	root.AddCommand(
 		newRun(), newOnce(), newPlan(), newExplain(), newSelect(listTags), newSet(), newHistory(),
-		newStatus(), newDiff(), newConfig(), newDemo(), newVersion(),
+		newStatus(), newDiff(), newConfig(), newInit(), newDemo(), newVersion(),
 	)
 	return root
 }
