@@ -67,7 +67,7 @@ func AddMarkers(src []byte, marks []Mark) (after []byte, byHand map[int]string, 
 // holds tells whether leaf at still is the value of the image.
 func (f *file) holds(at int, i Image) bool {
 	l := f.leafs[at]
-	start, _, problem := f.editable(l)
+	start, _, problem := f.editable(l, false)
 	return (problem != "" || start == i.start) && strings.Contains(text(l.node), i.Tag)
 }
 
@@ -85,7 +85,7 @@ func (a addition) comment() string { return markerFor(a.policy, a.part) }
 // place finds the end of the line, or says what a person has to do there.
 func (a *addition) place(f *file) (byHand string) {
 	l := f.leafs[a.leaf]
-	if _, _, problem := f.editable(l); problem != "" {
+	if _, _, problem := f.editable(l, false); problem != "" {
 		return problem
 	}
 	end := l.end
@@ -199,15 +199,9 @@ func (m *marking) prove(adds []addition) error {
 
 // siteOf is the site that an addition makes.
 func (m *marking) siteOf(a addition, shift func(int) int) bump.Site {
-	l := m.leafs[a.leaf]
-	start, end, _ := m.editable(l)
-	s := bump.Site{
-		Line: m.lines.number(start), Object: m.objectOf(l.step), Field: m.path(l.step), Policy: a.policy, Part: a.part,
-		Value: l.node.Value, Start: shift(start), End: shift(end-1) + 1,
-	}
-	if block(l.node) {
-		s.Value = string(m.src[start:end])
-	}
+	s := bump.Site{Policy: a.policy, Part: a.part}
+	_ = m.fill(&s, a.leaf, nil) // place has asked whether it can be changed
+	s.Start, s.End = shift(s.Start), shift(s.End-1)+1
 	return s
 }
 

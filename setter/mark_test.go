@@ -129,7 +129,7 @@ func FuzzMark(f *testing.F) {
 		}
 		var marks []Mark
 		for _, l := range parsed.leafs {
-			start, _, problem := parsed.editable(l)
+			start, _, problem := parsed.editable(l, false)
 			if problem == "" && !marked[start] && l.step.role != name {
 				marks = append(marks, Mark{Image: Image{start: start, Part: bump.Tag}, Policy: bump.Name{Namespace: "hoist", Name: "x"}})
 			}

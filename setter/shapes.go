@@ -235,9 +235,10 @@ func (s *search) add(i Image, n *yaml.Node) {
 		return // a map or a list where a word is expected
 	}
 	l := s.leafs[at]
-	i.File, i.Object, i.Field = s.name, s.objectOf(l.step), s.path(l.step)
+	i.File, i.Object = s.name, s.objectOf(l.step)
+	i.Field, _ = s.path(l.step)
 	i.Line, i.start = s.lines.number(l.from), l.from
-	start, _, problem := s.editable(l)
+	start, _, problem := s.editable(l, false)
 	if problem == "" {
 		i.Line, i.start = s.lines.number(start), start
 		i.Policy, i.Marked = s.sites[start]

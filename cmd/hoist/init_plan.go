@@ -208,9 +208,8 @@ func (n *names) choose(image, word string, further bool) bump.Name {
 		if len(parts) > 1 {
 			tries = append(tries, nameOf(parts[len(parts)-2], last))
 		}
-	} else {
-		tries = append(tries, nameOf(last, word))
 	}
+	tries = append(tries, nameOf(last, word))
 	for i := 2; ; i++ {
 		for _, t := range tries {
 			name := bump.Name{Namespace: bump.DefaultNamespace, Name: t}
