@@ -21,6 +21,8 @@ type builder struct {
 	// where entries came from, by what they are and their name
 	repositories, images, policies, updates, apps, webhooks map[bump.Name]origin
 
+	registries map[string]origin // by their host
+
 	refs      []reference
 	checkouts []checkout
 	said      *said
@@ -64,7 +66,8 @@ func build(files []file, faults, lints []Fault) (*Config, error) {
 		repositories: make(map[bump.Name]origin), images: make(map[bump.Name]origin),
 		policies: make(map[bump.Name]origin), updates: make(map[bump.Name]origin),
 		apps: make(map[bump.Name]origin), webhooks: make(map[bump.Name]origin),
-		said: newSaid(), fields: lookUp(),
+		registries: make(map[string]origin),
+		said:       newSaid(), fields: lookUp(),
 	}
 	for _, f := range files {
 		docs, faults, broken := split(f)

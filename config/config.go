@@ -31,7 +31,7 @@ import (
 )
 
 // Config is a whole configuration, checked. The entries of each list have
-// different names and stand in the order of the files. It is not edited after
+// different names, registries different hosts, and stand in the order of the files. It is not edited after
 // it was loaded and may be read from several goroutines.
 type Config struct {
 	Repositories []gitpush.Repository
@@ -39,6 +39,7 @@ type Config struct {
 	Policies     []Policy
 	Updates      []Update
 	Apply        []App
+	Registries   []scanner.Registry
 	Webhooks     []webhook.Receiver
 
 	lints []Fault
@@ -131,6 +132,7 @@ func (c *Config) Summary() string {
 	count(len(c.Policies), "policy", "policies")
 	count(len(c.Updates), "update", "updates")
 	count(len(c.Apply), "app", "apps")
+	count(len(c.Registries), "registry", "registries")
 	count(len(c.Webhooks), "webhook", "webhooks")
 	return strings.Join(parts, ", ")
 }

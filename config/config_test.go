@@ -59,7 +59,7 @@ func sameModel(t *testing.T, got, want *Config) {
 		used[p.Image] = true
 	}
 	plain := func(c *Config) Config {
-		p := Config{Repositories: c.Repositories, Updates: c.Updates, Webhooks: c.Webhooks}
+		p := Config{Repositories: c.Repositories, Updates: c.Updates, Registries: c.Registries, Webhooks: c.Webhooks}
 		for _, i := range c.Images {
 			if used[i.Name] {
 				p.Images = append(p.Images, i)

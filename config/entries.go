@@ -91,6 +91,20 @@ func (b *builder) addWebhook(o origin, w webhook.Receiver) {
 	}
 }
 
+// addRegistry takes an entry without a name: it is known by its host.
+func (b *builder) addRegistry(o origin, r scanner.Registry) {
+	b.entries++
+	b.check(o, "", r.Check())
+	if first, twice := b.registries[r.Key()]; twice {
+		if !b.known(o.doc, o.path("host")) {
+			b.say(o, "host", fmt.Sprintf("duplicate host: registry %q is already at %s", r.Host, first.position()), "")
+		}
+		return
+	}
+	b.registries[r.Key()] = o
+	b.cfg.Registries = append(b.cfg.Registries, r)
+}
+
 // dependency returns the name that an app means.
 func dependency(a App, namespace, name string) bump.Name {
 	if namespace == "" {

@@ -87,6 +87,17 @@ func nativeFields() map[string]known {
 		"images[].exclusionList[]":              {text: "A regular expression (RE2)."},
 		"images[].suspend":                      {text: "Do not scan this image."},
 
+		"images[].proxySecretRef":      {text: "The Kubernetes Secret with the proxy that this image is scanned through. Keys: address; username and password."},
+		"images[].proxySecretRef.name": {text: "Name of the Secret.", required: true},
+		"images[].proxySecretDir":      {text: "A directory with the same keys as files, instead of proxySecretRef."},
+
+		"registries":                     {text: "How much registry hosts are asked, and who else may see their credentials. Hosts without an entry have defaults."},
+		"registries[].host":              {text: `The host as images have it, with its port if it has one; "*.example.com" for every host below example.com, each with a budget of its own.`, required: true},
+		"registries[].concurrency":       {text: "Scans under way at once, 1 to 256; the default of the host when absent."},
+		"registries[].requestsPerSecond": {text: "Requests per second, 1 to 10000, and the most at once after a quiet second; the default of the host when absent."},
+		"registries[].tokenServers":      {text: "Hosts other than the registry's that may get its credentials in exchange for a token."},
+		"registries[].tokenServers[]":    {text: "A host, with its port if that is not 443."},
+
 		"policies":         {text: "Further policies for images above: each is a name for markers."},
 		"policies[].image": {text: "Name of the entry of images whose tags are chosen from; namespace:name for one of another namespace.", required: true},
 

@@ -89,7 +89,7 @@ func imageRepositoryFields() []fluxField {
 		{path: "insecure", versions: fromBeta2},
 		{path: "provider", versions: fromBeta2, fate: refused, harmless: "generic", note: oneIdentity},
 		{path: "serviceAccountName", fate: refused, note: oneIdentity},
-		{path: "proxySecretRef", versions: fromBeta2, fate: refused, note: "set HTTPS_PROXY for the program"},
+		{path: "proxySecretRef.name", versions: fromBeta2, required: true},
 		{path: "accessFrom", fate: meaningless, note: "whoever writes this file may refer to every entry of it"},
 	}
 }

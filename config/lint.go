@@ -3,9 +3,11 @@ package config
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"hoist/bump"
+	"hoist/scanner"
 )
 
 // lint looks for what is allowed but probably not meant.
@@ -34,6 +36,11 @@ func (b *builder) lintUnused() {
 	} else if len(b.cfg.Policies) == 0 {
 		for _, u := range b.cfg.Updates {
 			b.warn(b.updates[u.Name].fault("", "there is no policy: this update never finds anything to set", ""))
+		}
+	}
+	for _, r := range b.cfg.Registries {
+		if !slices.ContainsFunc(b.cfg.Images, func(i scanner.Image) bool { return r.Covers(i.Image) }) {
+			b.warn(b.registries[r.Key()].fault("host", fmt.Sprintf("no image is on %s: this budget is for nothing", r.Host), "write the host as the images do, with its port"))
 		}
 	}
 	used := make(map[bump.Name]bool)

@@ -22,7 +22,8 @@ const (
 	Kind       = "Config"
 )
 
-// entryName is what every native entry starts with.
+// entryName is what native entries start with that others refer to, or whose
+// secrets have a namespace. Registries are known by their host.
 type entryName struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace,omitempty"`
@@ -67,6 +68,7 @@ func sections() []section {
 		{"policies", func() []any { return []any{&entryName{}, &imageRef{}, &policy.Spec{}} }, addNativePolicy},
 		{"updates", func() []any { return []any{&entryName{}, &nativeUpdate{}} }, addNativeUpdate},
 		{"apply", func() []any { return []any{&entryName{}, &reconcile.App{}} }, addNativeApp},
+		{"registries", func() []any { return []any{&scanner.Registry{}} }, addNativeRegistry},
 		{"webhooks", func() []any { return []any{&entryName{}, &webhook.Receiver{}} }, addNativeWebhook},
 	}
 }
@@ -184,6 +186,10 @@ func addNativeWebhook(b *builder, o origin, parts []any) {
 	w := parts[1].(*webhook.Receiver)
 	w.Name = parts[0].(*entryName).bump()
 	b.addWebhook(o, *w)
+}
+
+func addNativeRegistry(b *builder, o origin, parts []any) {
+	b.addRegistry(o, *parts[0].(*scanner.Registry))
 }
 
 // refer reads a native reference: "name" of the entry's own namespace, or

@@ -72,6 +72,9 @@ func (c *Config) Annotated(notes func(section string, name bump.Name) []string) 
 		a.Repository = relative(a.RepositoryName, a.Name)
 		add("apply", a.Name, fields(a.App))
 	}
+	for _, r := range c.Registries {
+		add(doc, "registries", fields(r))
+	}
 	for _, w := range c.Webhooks {
 		add("webhooks", w.Name, fields(w))
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -24,10 +23,6 @@ import (
 	"hoist/scanner"
 	"hoist/setter"
 )
-
-// maxScans is how many scans one sweep of [House.Scan] has under way; the
-// scanner's own budget per registry is below that.
-const maxScans = 32
 
 // Options says where a house stands in the world. Log is required.
 type Options struct {
@@ -82,6 +77,7 @@ func Open(cfg *config.Config, o Options) *House {
 	if o.Scanner == nil {
 		o.Scanner = newScanner(o)
 	}
+	o.Scanner.SetRegistries(cfg.Registries)
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics()
 	}
@@ -186,6 +182,7 @@ func (h *House) Source(i scanner.Image) scanner.Source {
 		Image:  i,
 		Secret: h.secrets.source(i.Name, i.SecretRef, i.SecretDir),
 		Certs:  h.secrets.source(i.Name, i.CertSecretRef, i.CertSecretDir),
+		Proxy:  h.secrets.source(i.Name, i.ProxySecretRef, i.ProxySecretDir),
 	}
 	if i.Verify != nil && i.Verify.Cosign != nil {
 		src.Keys = h.secrets.source(i.Name, i.Verify.Cosign.SecretRef, i.Verify.Cosign.SecretDir)
@@ -193,24 +190,24 @@ func (h *House) Source(i scanner.Image) scanner.Source {
 	return src
 }
 
-// Scan reads every image's tags once. Images that could not be read are in the
+// Scan reads every image's tags once, all at the same time: the scanner has a
+// budget for each registry, and one limit over all would let a registry that
+// hangs keep the others waiting. Images that could not be read are in the
 // error, joined; the others are on the board.
 func (h *House) Scan(ctx context.Context, trigger string) error {
-	var g errgroup.Group
-	g.SetLimit(maxScans)
+	var all sync.WaitGroup
 	failed := make([]error, len(h.Config.Images))
 	for i, image := range h.Config.Images {
 		if image.Suspend {
 			continue
 		}
-		g.Go(func() error {
+		all.Go(func() {
 			tags, err := h.scanner.Scan(ctx, h.Source(image), trigger)
 			failed[i] = err
 			h.scanned(image.Name, tags, time.Time{}, err)
-			return nil
 		})
 	}
-	_ = g.Wait() // the functions return nil: failures are collected for each image
+	all.Wait()
 	return errors.Join(failed...)
 }
 

@@ -239,10 +239,3 @@ func TestWhereCredentialsComeFrom(t *testing.T) {
 	defer standard.Close()
 	mustScan(t, standard, plain(address, "acme/web"))
 }
-
-// A token server at a private address other than the registry's own is refused
-// by the library, with words that a person can act on.
-func TestPrivateTokenServer(t *testing.T) {
-	b := &bearer{realm: "http://10.1.2.3/token"}
-	scanError(t, newScanner(t, Options{}), plain(serve(t, b), "acme/web"), "private address", "host name")
-}

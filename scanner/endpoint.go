@@ -10,12 +10,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/time/rate"
 
 	"hoist/bump"
 )
@@ -50,9 +50,9 @@ type endpoint struct {
 
 // endpointFor returns the endpoint for repo, made at first use or after the
 // credentials or certificates changed.
-func (s *Scanner) endpointFor(repo name.Repository, insecure bool, creds credentials, certs bump.Secret) (*endpoint, error) {
+func (s *Scanner) endpointFor(repo name.Repository, insecure bool, creds credentials, certs bump.Secret, through *url.URL) (*endpoint, error) {
 	registry := repo.RegistryStr()
-	key := fmt.Sprintf("%s insecure=%t %s %s", registry, insecure, creds.fingerprint(), certsFingerprint(certs))
+	key := fmt.Sprintf("%s insecure=%t %s %s %s", registry, insecure, creds.fingerprint(), certsFingerprint(certs), proxyFingerprint(through))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ep, ok := s.endpoints[key]; ok {
@@ -76,9 +76,10 @@ func (s *Scanner) endpointFor(repo name.Repository, insecure bool, creds credent
 		login: gate{host: registry, first: firstLogout, most: longLogout, now: s.now},
 		first: make(chan struct{}, 1),
 		wire: &wire{
-			host: h, registry: registry, insecure: insecure, now: s.now,
-			agent: s.opts.UserAgent, maxBytes: s.opts.MaxPageBytes,
-			inner: s.newTransport(tlsConfig),
+			host: h, others: s.lookUpHost, settled: func() Registry { return s.settledFor(registry) },
+			registry: registry, insecure: insecure, anonymous: creds.anonymous(), ownProxy: through != nil,
+			now: s.now, agent: s.opts.UserAgent, maxBytes: s.opts.MaxPageBytes,
+			inner: s.newTransport(tlsConfig, through),
 		},
 		authed: make(map[string]http.RoundTripper),
 		used:   s.now(),
@@ -87,35 +88,26 @@ func (s *Scanner) endpointFor(repo name.Repository, insecure bool, creds credent
 	return ep, nil
 }
 
-// hostFor is called with s.mu held.
-func (s *Scanner) hostFor(registry string) *host {
-	h, ok := s.hosts[registry]
-	if !ok {
-		h = &host{
-			gate:  gate{host: registry, first: firstPause, most: longPause, now: s.now},
-			slots: make(chan struct{}, s.opts.Concurrency),
-		}
-		if s.opts.PerSecond > 0 {
-			h.rate = rate.NewLimiter(rate.Limit(s.opts.PerSecond), s.opts.PerSecond)
-		}
-		s.hosts[registry] = h
-	}
-	return h
-}
-
-func (s *Scanner) newTransport(tlsConfig *tls.Config) *http.Transport {
+// newTransport returns a transport through the given proxy, or else the one
+// that the environment names.
+func (s *Scanner) newTransport(tlsConfig *tls.Config, through *url.URL) *http.Transport {
 	dial := s.dial
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
+	proxy := s.proxies.forRequest
+	if through != nil {
+		proxy = http.ProxyURL(through)
+	}
 	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  proxy,
+		OnProxyConnectResponse: proxyAnswered,
 		DialContext:            dial,
 		TLSClientConfig:        tlsConfig,
 		TLSHandshakeTimeout:    tlsTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
 		MaxResponseHeaderBytes: headerBytes,
-		MaxIdleConnsPerHost:    s.opts.Concurrency,
+		MaxIdleConnsPerHost:    maxConcurrency, // no more than the host's slots are ever in use
 		IdleConnTimeout:        idleTimeout,
 		ForceAttemptHTTP2:      true,
 	}

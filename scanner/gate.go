@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // How long a host is left alone.
@@ -23,6 +21,8 @@ const (
 	tries       = 3                // of one request that meets a 5xx, a 429 or a broken connection
 	firstLogout = 30 * time.Minute // after the credentials were rejected twice; doubled with each further time
 	longLogout  = 4 * time.Hour
+	firstBan    = 30 * time.Minute // after a firewall turned us away; doubled with each further time
+	longBan     = 4 * time.Hour
 )
 
 // PausedError says that nothing was sent, because the host is left alone for
@@ -43,12 +43,15 @@ type gate struct {
 	host        string
 	first, most time.Duration
 	now         func() time.Time
+	told        func(shut *PausedError, host string) // called when it closes after it was well, and with nil when it is well again; may be nil
 
-	mu     sync.Mutex
-	until  time.Time
-	cause  string
-	fails  int
-	failed time.Time // the last failure that counted
+	mu       sync.Mutex
+	until    time.Time
+	cause    string
+	fails    int
+	failed   time.Time // the last failure that counted
+	answered time.Time // the last success
+	unwell   bool      // it closed, and nothing has succeeded since
 }
 
 // closed returns nil when the gate is open.
@@ -91,19 +94,29 @@ func (g *gate) close(d time.Duration, cause string) {
 	if until := g.now().Add(d + rand.N(d/10+1)); until.After(g.until) {
 		g.until, g.cause = until, cause
 	}
+	if !g.unwell && g.told != nil {
+		g.told(&PausedError{Host: g.host, Until: g.until, Cause: g.cause}, g.host)
+	}
+	g.unwell = true
 }
 
 // fail counts a failure of work that began at the given time and closes the
 // gate for first, then 2×first, 4×first … up to most. What began before the
 // last failure was counted says nothing new.
-func (g *gate) fail(began time.Time, cause string) {
+func (g *gate) fail(began time.Time, cause string) { g.failAtLeast(began, 0, cause) }
+
+// ban is fail for a host that a person has to speak with: half an hour at
+// least, and longer each time.
+func (g *gate) ban(began time.Time, cause string) { g.failAtLeast(began, firstBan, cause) }
+
+func (g *gate) failAtLeast(began time.Time, least time.Duration, cause string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.fails > 0 && !began.After(g.failed) {
 		return
 	}
 	g.failed = g.now()
-	g.close(doubled(g.first, g.fails, g.most), cause)
+	g.close(max(doubled(g.first, g.fails, g.most), doubled(least, g.fails, longBan)), cause)
 	g.fails++
 }
 
@@ -111,9 +124,30 @@ func (g *gate) fail(began time.Time, cause string) {
 func (g *gate) succeed(began time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.answered = g.now()
 	if !began.Before(g.failed) {
 		g.fails = 0
 	}
+	if g.unwell && g.fails == 0 && !g.answered.Before(g.until) {
+		g.unwell = false
+		if g.told != nil {
+			g.told(nil, g.host)
+		}
+	}
+}
+
+// answeredSince tells whether something succeeded after the given time.
+func (g *gate) answeredSince(t time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.answered.After(t)
+}
+
+// failures returns how many there were in a row.
+func (g *gate) failures() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.fails
 }
 
 // doubled returns d·2ⁿ, but no more than most.
@@ -122,35 +156,6 @@ func doubled(d time.Duration, n int, most time.Duration) time.Duration {
 		d *= 2
 	}
 	return min(d, most)
-}
-
-// host is a registry host: how much it is asked at once, how often, and
-// whether it is left alone just now. All images of the host share it.
-type host struct {
-	gate  gate
-	slots chan struct{} // one per running scan
-	rate  *rate.Limiter // nil: as fast as the slots allow
-}
-
-// enter takes a slot and returns how to give it back.
-func (h *host) enter(ctx context.Context) (leave func(), err error) {
-	select {
-	case h.slots <- struct{}{}:
-		return func() { <-h.slots }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// ready waits until one request may be sent.
-func (h *host) ready(ctx context.Context) error {
-	if err := h.gate.wait(ctx); err != nil {
-		return err
-	}
-	if h.rate == nil {
-		return nil
-	}
-	return h.rate.Wait(ctx)
 }
 
 // retryAfter reads both spellings of the header: seconds and an HTTP date

@@ -25,18 +25,20 @@ const (
 // Image is a section of the configuration: one repository of a registry. The
 // field names are those of Flux's ImageRepository.
 type Image struct {
-	Name          bump.Name      `json:"-"`
-	Image         string         `json:"image"`                   // registry and repository as the user spelt them, without tag
-	Interval      bump.Duration  `json:"interval,omitempty"`      // between scans; 0 means DefaultInterval
-	Timeout       bump.Duration  `json:"timeout,omitempty"`       // of a whole scan, all pages; 0 means DefaultTimeout
-	SecretRef     *bump.LocalRef `json:"secretRef,omitempty"`     // keys: .dockerconfigjson, or username and password
-	SecretDir     string         `json:"secretDir,omitempty"`     // the same keys as files
-	CertSecretRef *bump.LocalRef `json:"certSecretRef,omitempty"` // keys: ca.crt, tls.crt and tls.key
-	CertSecretDir string         `json:"certSecretDir,omitempty"` // the same keys as files
-	Insecure      bool           `json:"insecure,omitempty"`      // plain http, and nothing but
-	Verify        *Verify        `json:"verify,omitempty"`        // signatures that a tag needs before it is taken
-	ExclusionList []string       `json:"exclusionList,omitempty"` // RE2; absent: signatures, attestations, SBOMs; [] excludes nothing
-	Suspend       bool           `json:"suspend,omitempty"`       // not scanned, not even when woken
+	Name           bump.Name      `json:"-"`
+	Image          string         `json:"image"`                    // registry and repository as the user spelt them, without tag
+	Interval       bump.Duration  `json:"interval,omitempty"`       // between scans; 0 means DefaultInterval
+	Timeout        bump.Duration  `json:"timeout,omitempty"`        // of a whole scan, all pages; 0 means DefaultTimeout
+	SecretRef      *bump.LocalRef `json:"secretRef,omitempty"`      // keys: .dockerconfigjson, or username and password
+	SecretDir      string         `json:"secretDir,omitempty"`      // the same keys as files
+	CertSecretRef  *bump.LocalRef `json:"certSecretRef,omitempty"`  // keys: ca.crt, tls.crt and tls.key
+	CertSecretDir  string         `json:"certSecretDir,omitempty"`  // the same keys as files
+	ProxySecretRef *bump.LocalRef `json:"proxySecretRef,omitempty"` // keys: address, username and password of a proxy
+	ProxySecretDir string         `json:"proxySecretDir,omitempty"` // the same keys as files
+	Insecure       bool           `json:"insecure,omitempty"`       // plain http, and nothing but
+	Verify         *Verify        `json:"verify,omitempty"`         // signatures that a tag needs before it is taken
+	ExclusionList  []string       `json:"exclusionList,omitempty"`  // RE2; absent: signatures, attestations, SBOMs; [] excludes nothing
+	Suspend        bool           `json:"suspend,omitempty"`        // not scanned, not even when woken
 }
 
 // Source is an image with the way to its secrets. The functions are called at
@@ -46,6 +48,7 @@ type Source struct {
 	Secret func(context.Context) (bump.Secret, error)
 	Certs  func(context.Context) (bump.Secret, error)
 	Keys   func(context.Context) (bump.Secret, error) // of verify.cosign
+	Proxy  func(context.Context) (bump.Secret, error)
 }
 
 // Check returns everything that is wrong with the section.
@@ -82,6 +85,12 @@ func (i Image) checkSecrets(fault func(field, format string, args ...any)) {
 	}
 	if i.CertSecretRef != nil && i.CertSecretRef.Name == "" {
 		fault("certSecretRef.name", "names no secret")
+	}
+	if i.ProxySecretRef != nil && i.ProxySecretRef.Name == "" {
+		fault("proxySecretRef.name", "names no secret")
+	}
+	if i.ProxySecretRef != nil && i.ProxySecretDir != "" {
+		fault("proxySecretDir", "stands beside proxySecretRef: keep one of them")
 	}
 	if i.SecretRef != nil && i.SecretDir != "" {
 		fault("secretDir", "stands beside secretRef: keep one of them")

@@ -63,22 +63,45 @@ func TestRealRegistryPages(t *testing.T) {
 	scanError(t, s, plain(server.Addr, "acme/none"), "404 not found", "NAME_UNKNOWN")
 }
 
+// tokenServer returns the host of the registry's token server.
+func tokenServer(t *testing.T, server *registryserver.Server) string {
+	t.Helper()
+	u, err := url.Parse(server.TokenURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
+
 // Every way of letting in that the distribution registry knows, over TLS with
 // an authority of its own and a certificate asked of the client.
 func TestRealRegistryAuth(t *testing.T) {
 	for _, auth := range []registryserver.Auth{registryserver.Open, registryserver.Basic, registryserver.Bearer} {
 		t.Run(fmt.Sprint(auth), func(t *testing.T) {
-			server := realRegistry(t, registryserver.Options{Auth: auth, TLS: true, ClientCA: true}, "1.0.0", "1.1.0")
+			server := realRegistry(t, registryserver.Options{Auth: auth, TLS: true, ClientCA: true, TokensByAddress: true}, "1.0.0", "1.1.0")
 			src := Source{Image: Image{Image: server.Addr + "/acme/web"}}
 			src.Certs = secretOf(map[string]string{
 				"ca.crt": readFile(t, server.CAFile), "tls.crt": readFile(t, server.ClientCert), "tls.key": readFile(t, server.ClientKey),
 			})
+			var allowed []Registry
+			if auth == registryserver.Bearer {
+				allowed = []Registry{{Host: server.Addr, TokenServers: []string{tokenServer(t, server)}}}
+			}
 			if auth != registryserver.Open {
-				scanError(t, newScanner(t, Options{}), src, "401 unauthorized", "asked without credentials")
+				s := newScanner(t, Options{})
+				s.SetRegistries(allowed)
+				scanError(t, s, src, "401 unauthorized", "asked without credentials")
 			}
 			src.Secret = secretOf(map[string]string{".dockerconfigjson": string(server.DockerConfig())})
 			given := server.TokensGiven()
 			s := newScanner(t, Options{})
+			if allowed != nil {
+				scanError(t, s, src, fmt.Sprintf("registries: [{host: %s, tokenServers: [%s]}]", server.Addr, allowed[0].TokenServers[0]))
+				if n := server.TokensGiven() - given; n != 0 {
+					t.Errorf("%d tokens from a server that is not known, want none", n)
+				}
+				s.SetRegistries(allowed)
+			}
 			for range 3 {
 				if tags := mustScan(t, s, src); !slices.Equal(tags.List, []string{"1.0.0", "1.1.0"}) {
 					t.Errorf("List = %q", tags.List)

@@ -195,7 +195,7 @@ func shareKey(src Source) string {
 	}
 	return strings.Join([]string{
 		canonical(i.Image), fmt.Sprint(i.Insecure),
-		secret(i.SecretRef, i.SecretDir), secret(i.CertSecretRef, i.CertSecretDir),
+		secret(i.SecretRef, i.SecretDir), secret(i.CertSecretRef, i.CertSecretDir), secret(i.ProxySecretRef, i.ProxySecretDir),
 	}, "\x00")
 }
 
@@ -361,7 +361,7 @@ func (j *job) wait(fail *failure, first bool, now time.Time) time.Duration {
 		return min(paused.Until.Sub(now), max(j.interval, patience)) + rand.N(failedPause)
 	}
 	j.fails++
-	if fail.blame == blameHost {
+	if fail.blame == blameHost || fail.blame == blameWay {
 		d := doubled(failedPause, j.fails-1, longPause)
 		return d + rand.N(d/5)
 	}

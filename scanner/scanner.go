@@ -42,8 +42,8 @@ type Options struct {
 	MaxPages     int              // of one list; 0: 2000
 	MaxTags      int              // of one list; 0: 1,000,000
 	MaxPageBytes int64            // of one answer, decompressed; 0: 16 MiB
-	Concurrency  int              // scans at once per host; 0: 4
-	PerSecond    int              // requests per second and host, and the burst; 0: 500, negative: no limit
+	Concurrency  int              // scans at once per host that SetRegistries does not name; 0: what is known of the host, else 16
+	PerSecond    int              // requests per second and such host, and the burst; 0: what is known of it, else 500; negative: no limit
 	UserAgent    string           // "": hoist
 	DockerConfig string           // a docker config file without helpers; "": the standard one, with them
 
@@ -63,8 +63,6 @@ func (o Options) orDefaults() Options {
 	o.MaxPages = cmp.Or(o.MaxPages, 2000)
 	o.MaxTags = cmp.Or(o.MaxTags, 1_000_000)
 	o.MaxPageBytes = cmp.Or(o.MaxPageBytes, 16<<20)
-	o.Concurrency = cmp.Or(o.Concurrency, 4)
-	o.PerSecond = cmp.Or(o.PerSecond, 500)
 	o.UserAgent = cmp.Or(o.UserAgent, "hoist")
 	return o
 }
@@ -79,16 +77,18 @@ type Scanner struct {
 	pageSize int                                                                  // tests only make it smaller
 	keychain keychain
 	shelf    *shelf
+	proxies  proxies
 
 	meanings  *recent[string, meaning]  // by digest
 	sightings *recent[string, sighting] // by repository and tag
 	verified  *recent[string, struct{}] // by digest and keys
 
-	mu        sync.Mutex
-	hosts     map[string]*host
-	endpoints map[string]*endpoint
-	jobs      map[string][]*job   // while Run runs: by canonical image reference
-	known     map[string]snapshot // what the last Run knew at its end, by share key
+	mu         sync.Mutex
+	registries []Registry
+	hosts      map[string]*host
+	endpoints  map[string]*endpoint
+	jobs       map[string][]*job   // while Run runs: by canonical image reference
+	known      map[string]snapshot // what the last Run knew at its end, by share key
 }
 
 // New returns a Scanner. It starts nothing.
@@ -101,6 +101,7 @@ func New(o Options) *Scanner {
 		meanings:  newRecent[string, meaning](maxMeanings),
 		sightings: newRecent[string, sighting](maxSightings),
 		verified:  newRecent[string, struct{}](maxVerified),
+		proxies:   environmentProxies(),
 		hosts:     make(map[string]*host),
 		endpoints: make(map[string]*endpoint),
 		jobs:      make(map[string][]*job),
@@ -242,11 +243,20 @@ func (s *Scanner) openEndpoint(ctx context.Context, src Source, repo name.Reposi
 			return nil, fmt.Errorf("read the certificate secret: %w", err)
 		}
 	}
-	return s.endpointFor(repo, src.Image.Insecure, creds, certs)
+	through, err := proxyOf(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	return s.endpointFor(repo, src.Image.Insecure, creds, certs, through)
 }
 
 // account lets the host or the credentials bear what is theirs.
 func (s *Scanner) account(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository, fail *failure, began time.Time) {
+	if fail.barred && ep.barsDoor(ctx, client) {
+		fail.blame = blameHost
+		ep.host.gate.ban(began, fail.text)
+		return
+	}
 	rejections := 1
 	if fail.status == http.StatusUnauthorized && fail.blame == blameImage && !ep.creds.anonymous() {
 		// The registry itself said no: to the credentials, or only to this
@@ -259,7 +269,10 @@ func (s *Scanner) account(ctx context.Context, ep *endpoint, client *http.Client
 	}
 	switch fail.blame {
 	case blameHost:
-		ep.host.gate.fail(began, fail.text)
+		// Where others had their answers meanwhile, only this path hangs.
+		if !errors.Is(fail, context.DeadlineExceeded) || !ep.host.gate.answeredSince(began) {
+			ep.host.gate.fail(began, fail.text)
+		}
 	case blameLogin:
 		s.keychain.forget(repo)
 		ep.rejected(repo, rejections, fail.text)
@@ -277,11 +290,7 @@ func (s *Scanner) account(ctx context.Context, ep *endpoint, client *http.Client
 
 // admits tells whether the registry takes the credentials at its front door.
 func (e *endpoint) admits(ctx context.Context, client *http.Client) bool {
-	scheme := "https"
-	if e.wire.insecure {
-		scheme = "http"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+e.wire.registry+"/v2/", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.frontDoor(), nil)
 	if err != nil || client == nil {
 		return true
 	}
@@ -291,6 +300,31 @@ func (e *endpoint) admits(ctx context.Context, client *http.Client) bool {
 	}
 	resp.Body.Close()
 	return resp.StatusCode != http.StatusUnauthorized
+}
+
+// barsDoor tells whether the host forbids its front door too, and not only
+// one repository.
+func (e *endpoint) barsDoor(ctx context.Context, client *http.Client) bool {
+	e.wire.forget()
+	if client == nil { // it was the front door, or the token server
+		return true
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.frontDoor(), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	return e.explainResponse(resp).barred
+}
+
+func (e *endpoint) frontDoor() string {
+	if e.wire.insecure {
+		return "http://" + e.wire.registry + "/v2/"
+	}
+	return "https://" + e.wire.registry + "/v2/"
 }
 
 // send sends a request without body and returns the answer if it is a 200. A
@@ -320,10 +354,13 @@ func (e *endpoint) send(ctx context.Context, client *http.Client, req *http.Requ
 // mayPass tells whether an error may be gone in a moment.
 func (e *endpoint) mayPass(ctx context.Context, err error) (status int, again bool) {
 	fail := e.explain(ctx, err, 0)
-	if fail.blame != blameHost || ctx.Err() != nil {
+	if (fail.blame != blameHost && fail.blame != blameWay) || ctx.Err() != nil {
 		return 0, false
 	}
 	var broken *net.OpError
 	again = fail.status != 0 || errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	if fail.blame == blameWay {
+		return 0, again // its own pauses are kept by wire
+	}
 	return fail.status, again
 }

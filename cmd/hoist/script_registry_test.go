@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"net/url"
 	"os"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -11,7 +13,7 @@ import (
 // scriptRegistry is the registry of a script.
 type scriptRegistry struct{ *registryserver.Server }
 
-const registryUsage = "registry start basic|bearer|tls, registry push IMAGE:TAG…, registry delete IMAGE:TAG…"
+const registryUsage = "registry start basic|bearer|tls|client-cert, registry push IMAGE:TAG…, registry delete IMAGE:TAG…"
 
 // cmdRegistry is what the builders of images do. The registry is an open one
 // unless `registry start` says otherwise.
@@ -46,8 +48,11 @@ func (w *world) startRegistry(ts *testscript.TestScript, kind string) {
 		o.Auth = registryserver.Basic
 	case "bearer":
 		o.Auth = registryserver.Bearer
+		o.TokensByAddress = true
 	case "tls":
 		o.TLS = true
+	case "client-cert":
+		o.TLS, o.ClientCA = true, true
 	default:
 		usage(ts, false, registryUsage)
 	}
@@ -60,9 +65,20 @@ func (w *world) startRegistry(ts *testscript.TestScript, kind string) {
 		w.tell(ts, "PASSWORD", s.Password)
 		w.write(ts, map[string][]byte{"registry-secret/.dockerconfigjson": s.DockerConfig()})
 	}
+	if o.Auth == registryserver.Bearer {
+		tokens, err := url.Parse(s.TokenURL())
+		ts.Check(err)
+		w.tell(ts, "TOKENS", tokens.Host)
+	}
 	if o.TLS {
 		ca, err := os.ReadFile(s.CAFile)
 		ts.Check(err)
 		w.write(ts, map[string][]byte{"registry-ca/ca.crt": ca})
+	}
+	if o.ClientCA {
+		crt, err1 := os.ReadFile(s.ClientCert)
+		key, err2 := os.ReadFile(s.ClientKey)
+		ts.Check(errors.Join(err1, err2))
+		w.write(ts, map[string][]byte{"registry-client/tls.crt": crt, "registry-client/tls.key": key})
 	}
 }

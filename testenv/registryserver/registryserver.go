@@ -7,7 +7,8 @@
 // the demo and for tests of large numbers.
 //
 // The trap that bites first: go-containerregistry refuses a token realm that is
-// a loopback address other than the registry's own, so the realm says localhost.
+// a loopback address other than the registry's own, so the realm says localhost
+// unless it is told to say the address.
 package registryserver
 
 import (
@@ -54,11 +55,12 @@ type Options struct {
 	ClientCA bool // with TLS: only for clients that show ClientCert
 	Notify   []Endpoint
 
-	// With Bearer: the repositories that anybody may pull (a pattern of
+	// With Bearer: whether the realm names 127.0.0.1 and not localhost, the repositories that anybody may pull (a pattern of
 	// path.Match), how long a token lasts (0 means a minute), and a handler that
 	// may answer a request for a token itself, returning true.
-	Anonymous string
-	TokenTTL  time.Duration
+	TokensByAddress bool
+	Anonymous       string
+	TokenTTL        time.Duration
 	OnToken   func(w http.ResponseWriter, r *http.Request) bool
 
 	Progress io.Writer // told about the building of the program, if it has to be built
@@ -138,6 +140,9 @@ func (s *Server) start(ctx context.Context, program string, o Options) (err erro
 		}
 	}
 	s.Client = &Client{Host: s.Addr, auth: s.authenticator(), transport: s.transport}
+	if o.TokensByAddress {
+		s.Client.transport = localRealm{s.transport}
+	}
 	file, err := s.write("config.json", c) // the registry reads YAML, which JSON is
 	if err != nil {
 		return err

@@ -72,7 +72,11 @@ func startTokenServer(o Options, user, password string, cert *tls.Certificate) (
 	if err != nil {
 		return nil, err
 	}
-	s.realm = fmt.Sprintf("%s://localhost:%s/token", scheme, port)
+	name := "localhost"
+	if o.TokensByAddress {
+		name = "127.0.0.1"
+	}
+	s.realm = fmt.Sprintf("%s://%s:%s/token", scheme, name, port)
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		defer close(s.gone)
@@ -183,4 +187,18 @@ func (s *tokenServer) sign(claims map[string]any) (string, error) {
 func encode(v any) (string, error) {
 	text, err := json.Marshal(v)
 	return base64.RawURLEncoding.EncodeToString(text), err
+}
+
+// localRealm lets our own client in where the realm is an address, which
+// go-containerregistry refuses: it reads localhost instead.
+type localRealm struct{ next http.RoundTripper }
+
+func (l localRealm) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := l.next.RoundTrip(r)
+	if err == nil {
+		for i, challenge := range res.Header.Values("WWW-Authenticate") {
+			res.Header["Www-Authenticate"][i] = strings.Replace(challenge, "://127.0.0.1:", "://localhost:", 1)
+		}
+	}
+	return res, err
 }
