@@ -61,7 +61,7 @@ type Options struct {
 	TokensByAddress bool
 	Anonymous       string
 	TokenTTL        time.Duration
-	OnToken   func(w http.ResponseWriter, r *http.Request) bool
+	OnToken         func(w http.ResponseWriter, r *http.Request) bool
 
 	Progress io.Writer // told about the building of the program, if it has to be built
 }
