@@ -54,6 +54,7 @@ func (b *branch) run(ctx context.Context) {
 			return
 		}
 		b.report(pass, err)
+		b.remember(ctx, pass.Newest())
 		if err == nil {
 			failures = 0
 		} else {
@@ -96,10 +97,23 @@ func (b *branch) report(pass Pass, err error) {
 	for _, w := range pass.Warnings {
 		b.log.Warn("message template", zap.String("reason", w))
 	}
+	for _, f := range b.memory.news() {
+		b.house.metrics.flips.Inc()
+		b.log.Error("somebody else sets a field back again and again; it is left alone", zap.String("policy", f.site.Policy.String()),
+			zap.String("file", f.site.File), zap.Int("line", f.site.Line), zap.String("reason", f.reason))
+	}
 	for _, c := range pass.Commits {
 		b.pushed(c)
 	}
 	b.hand(pass)
+}
+
+// remember reads the history up to the head that a pass leaves behind, so that
+// the next bump does not wait for it. What stops it stops the next pass, loudly.
+func (b *branch) remember(ctx context.Context, head bump.Head) {
+	if head.Hash != "" && len(b.updates) > 0 {
+		b.memory.at(ctx, head, nil).load()
+	}
 }
 
 func (b *branch) pushed(c bump.Commit) {

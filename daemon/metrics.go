@@ -12,6 +12,7 @@ type Metrics struct {
 	scans       *prometheus.CounterVec
 	hints       *prometheus.CounterVec
 	bumps       prometheus.Counter
+	flips       prometheus.Counter
 	applies     *prometheus.CounterVec
 	reloads     *prometheus.CounterVec
 	panics      prometheus.Counter
@@ -29,6 +30,7 @@ func NewMetrics() *Metrics {
 		scans:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_scans_total", Help: "Tag lists asked for, by result."}, []string{"result"}),
 		hints:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_hints_total", Help: "Webhook hints taken, by what they are about."}, []string{"about"}),
 		bumps:    prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_bumps_total", Help: "Fields set in pushed commits."}),
+		flips:    prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_flips_total", Help: "Fields left alone because somebody else set them back again and again."}),
 		applies:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_applies_total", Help: "Applies of apps, by result."}, []string{"app", "result"}),
 		reloads:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"}),
 		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_panics_total", Help: "Tasks that ended in an internal error."}),
@@ -38,7 +40,7 @@ func NewMetrics() *Metrics {
 		passSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "hoist_pass_seconds", Help: "Duration of a pass over a repository.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 	}
-	r.MustRegister(m.scans, m.hints, m.bumps, m.applies, m.reloads, m.panics, m.sites, m.ready, m.refused, m.passSeconds,
+	r.MustRegister(m.scans, m.hints, m.bumps, m.flips, m.applies, m.reloads, m.panics, m.sites, m.ready, m.refused, m.passSeconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -22,11 +22,15 @@ type Draft struct {
 	Message string        // whole, as Message returns it
 	Author  Author
 	Time    time.Time // whole seconds are kept
+	Empty   bool      // the message is all there is to it: a commit without changes
 }
 
 // check refuses drafts that could not become a sound commit.
 func (d Draft) check() error {
-	if len(d.Changes) == 0 {
+	if (len(d.Changes) == 0) != d.Empty {
+		if d.Empty {
+			return errors.New("an empty commit with changes")
+		}
 		return errors.New("a commit without changes")
 	}
 	if err := d.Author.check(); err != nil {
@@ -76,11 +80,14 @@ func (o *objects) newChain(base plumbing.Hash) (*chain, error) {
 
 // add makes the commit of d. A draft that changes nothing makes none.
 func (c *chain) add(d Draft, repo bump.Name, branch string) error {
-	root, err := c.rewrite(d.Changes)
-	if err != nil {
-		return err
+	root := c.root
+	if !d.Empty {
+		var err error
+		if root, err = c.rewrite(d.Changes); err != nil {
+			return err
+		}
 	}
-	if root == c.root {
+	if root == c.root && !d.Empty {
 		return nil
 	}
 	name := d.Author.Name

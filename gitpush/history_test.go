@@ -31,17 +31,21 @@ func TestHistory(t *testing.T) {
 		return commits[0]
 	}
 	day := time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC)
+	zeroth := h.Hash
 	first := push(web, "1\n", day, webUp)
 	s.humanCommit("by hand\n\nSigned-off-by: Ann", map[string]string{"README.md": "x\n"})
 	h = fetch(t, m)
+	third := h.Hash
+	webFields := []Field{{"apps/web.yaml", 14, "spec.containers[0].image", FieldID(webUp.Site)}}
+	apiFields := []Field{{"apps/api.yaml", 9, "spec.containers[0].image", FieldID(apiUp.Site)}}
 	second := push(web, "2\n", day.AddDate(0, 0, 2), webUp, apiUp)
 	want := []Entry{
-		{Commit: second.Head.Hash, Time: second.Time, Author: Author{"Hoist", "hoist@example.com"}, Subject: "Update web, api", Policy: webUp.Site.Policy,
-			Image: "example.com/web", From: "1.4.2", To: "1.4.3", Fields: []string{"apps/web.yaml:14 spec.containers[0].image"}, Trigger: "webhook"},
-		{Commit: second.Head.Hash, Time: second.Time, Author: Author{"Hoist", "hoist@example.com"}, Subject: "Update web, api", Policy: apiUp.Site.Policy,
-			Image: "api", From: "2.0.0", To: "2.1.0", Fields: []string{"apps/api.yaml:9 spec.containers[0].image"}, Trigger: "webhook"},
-		{Commit: first.Head.Hash, Time: first.Time, Author: Author{"Hoist", "hoist@example.com"}, Subject: "Update web to 1.4.3", Policy: webUp.Site.Policy,
-			Image: "example.com/web", From: "1.4.2", To: "1.4.3", Fields: []string{"apps/web.yaml:14 spec.containers[0].image"}, Trigger: "webhook"},
+		{Kind: Bumped, Parent: third, Commit: second.Head.Hash, Time: second.Time, Author: Author{"Hoist", "hoist@example.com"}, Subject: "Update web, api", Policy: webUp.Site.Policy,
+			Image: "example.com/web", From: "1.4.2", To: "1.4.3", Fields: webFields, Trigger: "webhook"},
+		{Kind: Bumped, Parent: third, Commit: second.Head.Hash, Time: second.Time, Author: Author{"Hoist", "hoist@example.com"}, Subject: "Update web, api", Policy: apiUp.Site.Policy,
+			Image: "api", From: "2.0.0", To: "2.1.0", Fields: apiFields, Trigger: "webhook"},
+		{Kind: Bumped, Parent: zeroth, Commit: first.Head.Hash, Time: first.Time, Author: Author{"Hoist", "hoist@example.com"}, Subject: "Update web to 1.4.3", Policy: webUp.Site.Policy,
+			Image: "example.com/web", From: "1.4.2", To: "1.4.3", Fields: webFields, Trigger: "webhook"},
 	}
 	check := func(name string, list []Entry, err error, want ...Entry) {
 		t.Helper()
@@ -57,7 +61,7 @@ func TestHistory(t *testing.T) {
 	}
 	all, err := collect(t, m, h, HistoryOptions{})
 	check("mirror", all, err, want...)
-	for name, o := range map[string]HistoryOptions{"policy": {Policy: "hoist:api"}, "short policy": {Policy: "a*"}, "image": {Image: "api"}} {
+	for name, o := range map[string]HistoryOptions{"policy": {Policy: "hoist:api"}, "short policy": {Policy: "a*"}, "image": {Image: "api"}, "file": {File: "apps/a*"}} {
 		list, err := collect(t, m, h, o)
 		check(name, list, err, want[1])
 	}

@@ -16,6 +16,7 @@ import (
 const (
 	maxMessage = 32 << 10 // bytes of what a template renders
 	maxListed  = 50       // fields in the default text
+	maxReason  = 500      // bytes of a person's reason in the trailers
 )
 
 // Message renders tmpl over d and appends the trailers. An empty tmpl gives the
@@ -116,12 +117,21 @@ func defaultText(d Data) string {
 	default:
 		fmt.Fprintf(&b, "Update %d images\n", len(policies))
 	}
-	for i, v := range d.verdicts {
+	return b.String() + "\n" + listed(d.verdicts)
+}
+
+// listed is a line for each field.
+func listed(vs []bump.Verdict) string {
+	var b strings.Builder
+	for i, v := range vs {
 		if i == maxListed {
-			fmt.Fprintf(&b, "\nand %d more", len(d.verdicts)-i)
+			fmt.Fprintf(&b, "\nand %d more", len(vs)-i)
 			break
 		}
-		fmt.Fprintf(&b, "\n%s: %s -> %s", oneLine(v.Site.Position()), oneLine(v.Site.Value), oneLine(v.New))
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "%s: %s -> %s", oneLine(v.Site.Position()), oneLine(v.Site.Value), oneLine(v.New))
 	}
 	return b.String()
 }

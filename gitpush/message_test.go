@@ -37,6 +37,7 @@ Bump-From: 1.4.2
 Bump-To: 1.4.3
 Bump-Policy: hoist:web
 Bump-Field: apps/web.yaml:14 spec.containers[0].image
+Bump-Object: Deployment/default/web spec.containers[0].image
 Bump-Trigger: webhook`
 
 func TestMessage(t *testing.T) {
@@ -120,13 +121,13 @@ func TestTrailers(t *testing.T) {
 		{"digest", []bump.Verdict{digest}, strings.ReplaceAll(strings.ReplaceAll(webTrailers, "1.4.2", "1.4.2@sha256:old"), "To: 1.4.3", "To: 1.4.3\nBump-Digest: sha256:abc")},
 		{"name and tag are one bump", []bump.Verdict{name, tag},
 			"Bump-Image: example.com/web\nBump-From: 1.3.0\nBump-To: 1.4.3\nBump-Policy: hoist:web\n" +
-				"Bump-Field: k.yaml:4 spec.containers[0].image\nBump-Field: k.yaml:3 spec.containers[0].image\nBump-Trigger: webhook"},
+				"Bump-Field: k.yaml:4 spec.containers[0].image\nBump-Object: Deployment/default/web spec.containers[0].image\nBump-Field: k.yaml:3 spec.containers[0].image\nBump-Object: Deployment/default/web spec.containers[0].image\nBump-Trigger: webhook"},
 		{"two old values are two blocks", []bump.Verdict{webUp, tag},
 			strings.TrimSuffix(webTrailers, "\nBump-Trigger: webhook") +
-				"\nBump-Image: example.com/web\nBump-From: 1.3.0\nBump-To: 1.4.3\nBump-Policy: hoist:web\nBump-Field: k.yaml:4 spec.containers[0].image\nBump-Trigger: webhook"},
+				"\nBump-Image: example.com/web\nBump-From: 1.3.0\nBump-To: 1.4.3\nBump-Policy: hoist:web\nBump-Field: k.yaml:4 spec.containers[0].image\nBump-Object: Deployment/default/web spec.containers[0].image\nBump-Trigger: webhook"},
 		{"line breaks cannot forge", []bump.Verdict{evil},
 			"Bump-Image: example.com/web Bump-Policy: evil:one\nBump-From: 1.0 Bump-To: 9\nBump-To: 1.4.3\nBump-Policy: hoist:web\n" +
-				"Bump-Field: a b.yaml:1 spec.containers[0].image\nBump-Trigger: webhook"},
+				"Bump-Field: a b.yaml:1 spec.containers[0].image\nBump-Object: Deployment/default/web spec.containers[0].image\nBump-Trigger: webhook"},
 	}
 	for _, tt := range tests {
 		if got := Trailers(tt.vs, "webhook"); got != tt.want {
@@ -139,7 +140,7 @@ func TestTrailers(t *testing.T) {
 // The texts are made of pieces that are known to confuse.
 func TestTrailersCannotBeForged(t *testing.T) {
 	pieces := []string{
-		"Bump-Policy: evil:one", "bump-to : 9", " \tBUMP-Image:evil", "Bump-Trigger:", "\n", "\n\n", "\r", "\r\n", " ", "\t", "---", "---\n", "--- ",
+		"Bump-Policy: evil:one", "bump-to : 9", " \tBUMP-Image:evil", "Bump-Trigger:", "Bump-Release: evil:one", "Bump-Hold: 1", "\n", "\n\n", "\r", "\r\n", " ", "\t", "---", "---\n", "--- ",
 		"# ------------------------ >8 ------------------------", "> ", "Signed-off-by: x", "Fixes: 1", "(cherry picked from commit abc)", "Conflicts:", "\x00", "\v",
 		"\u2028", "\u0085", "# comment", "diff --git a/x b/x", "text", "\xff\xfe", "Bump-\u200bTo: 1", "Bump-", "To: 9", ":", "trailer",
 	}
@@ -163,11 +164,18 @@ func TestTrailersCannotBeForged(t *testing.T) {
 		if regexp.MustCompile(`(?im)^[ \t]*bump-[a-z]*[ \t]*:`).MatchString(above) {
 			t.Fatalf("text %q: a line like a trailer is left in\n%s", b.String(), message)
 		}
-		blocks, trigger := parseTrailers(message)
-		want := []block{{policy: bump.Name{Namespace: "hoist", Name: "web"}, image: "example.com/web", from: "1.4.2", to: "1.4.3",
-			fields: []string{"apps/web.yaml:14 spec.containers[0].image"}}}
+		blocks, _, trigger := parseTrailers(message)
+		want := []block{{kind: Bumped, policy: bump.Name{Namespace: "hoist", Name: "web"}, image: "example.com/web", from: "1.4.2", to: "1.4.3",
+			fields: []Field{{"apps/web.yaml", 14, "spec.containers[0].image", FieldID(webUp.Site)}}}}
 		if !reflect.DeepEqual(blocks, want) || trigger != "webhook" {
 			t.Fatalf("text %q: parseTrailers = %+v, %q", b.String(), blocks, trigger)
+		}
+		// Nor does a reason say more than a reason.
+		message = ReleaseMessage(webUp.Site.Policy, "1.4.3", b.String())
+		blocks, _, _ = parseTrailers(message)
+		want = []block{{kind: Released, policy: webUp.Site.Policy, to: "1.4.3"}}
+		if got := ourTrailers(t, message); !reflect.DeepEqual(blocks, want) || len(regexp.MustCompile("(?im)^bump-release:").FindAllString(got, -1)) != 1 {
+			t.Fatalf("reason %q: message\n%s\nparseTrailers = %+v", b.String(), message, blocks)
 		}
 	}
 }

@@ -51,38 +51,73 @@ func (o *objects) contains(h, old plumbing.Hash) (bool, error) {
 // walk yields the history of h, each commit once, the newest committer time
 // first. The end of a shallow clone ends it; any other missing commit is an error.
 func (o *objects) walk(h plumbing.Hash) iter.Seq2[*object.Commit, error] {
+	return o.walkNew(h, plumbing.ZeroHash)
+}
+
+// walkNew is walk without known and what known was built on: what `git rev-list h
+// ^known` lists. A known that is zero leaves nothing out.
+func (o *objects) walkNew(h, known plumbing.Hash) iter.Seq2[*object.Commit, error] {
 	return func(yield func(*object.Commit, error) bool) {
 		var todo commitHeap
-		seen := map[plumbing.Hash]bool{h: true}
+		seen := map[plumbing.Hash]*walked{}
 		ends := o.shallow()
-		c, err := o.commit(h)
-		if err != nil {
-			yield(nil, err)
-			return
+		fresh := 0 // commits in todo that are to be yielded
+		add := func(h plumbing.Hash, known bool) error {
+			if w, ok := seen[h]; ok {
+				if known && !w.known && w.commit != nil {
+					fresh--
+				}
+				w.known = w.known || known
+				return nil
+			}
+			c, err := o.commit(h)
+			if err != nil {
+				return err
+			}
+			w := &walked{c, known}
+			seen[h] = w
+			heap.Push(&todo, w)
+			if !known {
+				fresh++
+			}
+			return nil
 		}
-		heap.Push(&todo, c)
-		for len(todo) > 0 {
-			c := heap.Pop(&todo).(*object.Commit)
-			if !yield(c, nil) {
-				return
+		var err error
+		if !known.IsZero() && o.has(known) {
+			err = add(known, true)
+		}
+		if err == nil {
+			err = add(h, false)
+		}
+		for err == nil && fresh > 0 {
+			w := heap.Pop(&todo).(*walked)
+			c := w.commit
+			w.commit = nil
+			if !w.known {
+				fresh--
+				if !yield(c, nil) {
+					return
+				}
 			}
 			if ends[c.Hash] {
 				continue
 			}
 			for _, p := range c.ParentHashes {
-				if seen[p] {
-					continue
+				if err = add(p, w.known); err != nil {
+					break
 				}
-				seen[p] = true
-				parent, err := o.commit(p)
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				heap.Push(&todo, parent)
 			}
 		}
+		if err != nil {
+			yield(nil, err)
+		}
 	}
+}
+
+// walked is a commit of a walk; commit is nil once it is behind.
+type walked struct {
+	commit *object.Commit
+	known  bool
 }
 
 // shallow returns the commits whose parents were left out of a shallow clone.
@@ -98,12 +133,14 @@ func (o *objects) shallow() map[plumbing.Hash]bool {
 }
 
 // commitHeap has the newest commit on top.
-type commitHeap []*object.Commit
+type commitHeap []*walked
 
-func (h commitHeap) Len() int           { return len(h) }
-func (h commitHeap) Less(i, j int) bool { return h[i].Committer.When.After(h[j].Committer.When) }
-func (h commitHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *commitHeap) Push(c any)        { *h = append(*h, c.(*object.Commit)) }
+func (h commitHeap) Len() int { return len(h) }
+func (h commitHeap) Less(i, j int) bool {
+	return h[i].commit.Committer.When.After(h[j].commit.Committer.When)
+}
+func (h commitHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *commitHeap) Push(c any)   { *h = append(*h, c.(*walked)) }
 
 func (h *commitHeap) Pop() any {
 	last := len(*h) - 1

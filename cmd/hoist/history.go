@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hoist/bump"
+	"hoist/daemon"
 	"hoist/gitpush"
 )
 
@@ -36,6 +36,7 @@ is written and nobody is asked: what was not fetched is not listed.`,
 	flags.StringVarP(&f.dir, "directory", "C", ".", "look in the clone at `dir`")
 	flags.StringVar(&f.branch, "branch", "", "`name` of the branch (default: what is checked out)")
 	flags.StringVar(&f.policy, "policy", "", "only bumps by policies that match the `pattern`: namespace:name, or a name in any namespace")
+	flags.StringVar(&f.file, "file", "", "only bumps of fields in files that match the `pattern`")
 	flags.StringVar(&f.image, "image", "", "only bumps of images that match the `pattern`")
 	flags.StringVar(&f.since, "since", "", "only bumps since this `time`: 2026-01-31, 2026-01-31T12:00:00Z, or ago: 36h, 7d")
 	flags.StringVarP(&f.output, "output", "o", "table", "`format`: table, json or csv")
@@ -44,7 +45,7 @@ is written and nobody is asked: what was not fetched is not listed.`,
 
 // historyFlags is the command line of history.
 type historyFlags struct {
-	dir, branch, policy, image, since, output string
+	dir, branch, policy, image, file, since, output string
 }
 
 func (f *historyFlags) run(cmd *cobra.Command, now time.Time) error {
@@ -64,7 +65,7 @@ func (f *historyFlags) run(cmd *cobra.Command, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("history of %s: %w", f.dir, err)
 	}
-	list, err := clone.History(cmd.Context(), head, gitpush.HistoryOptions{Since: since, Policy: f.policy, Image: f.image})
+	list, err := daemon.Audit(cmd.Context(), clone, head, gitpush.HistoryOptions{Since: since, Policy: f.policy, Image: f.image, File: f.file})
 	if err != nil {
 		return fmt.Errorf("history of %s: %w", f.dir, err)
 	}
@@ -96,24 +97,35 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 }
 
 // historyFormats are the values of --output.
-var historyFormats = map[string]func(io.Writer, iter.Seq2[gitpush.Entry, error]) error{
+var historyFormats = map[string]func(io.Writer, iter.Seq2[daemon.Audited, error]) error{
 	"table": historyTable,
 	"json":  historyJSON,
 	"csv":   historyCSV,
 }
 
-func historyTable(out io.Writer, list iter.Seq2[gitpush.Entry, error]) error {
+func historyTable(out io.Writer, list iter.Seq2[daemon.Audited, error]) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "TIME\tCOMMIT\tPOLICY\tFROM\tTO\tIMAGE\tTRIGGER\tFIELDS")
+	fmt.Fprintln(w, "TIME\tCOMMIT\tWHAT\tPOLICY\tFROM\tTO\tIMAGE\tTRIGGER\tFIELDS\tREVERTED")
 	for e, err := range list {
 		if err != nil {
 			w.Flush()
 			return err
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", e.Time.UTC().Format(time.RFC3339), bump.Short(e.Commit), e.Policy, dash(e.From), dash(e.To),
-			e.Image, dash(e.Trigger), len(e.Fields))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", e.Time.UTC().Format(time.RFC3339), bump.Short(e.Commit), e.Kind, e.Policy, dash(e.From), dash(e.To),
+			dash(e.Image), dash(e.Trigger), len(e.Fields), reversal(e))
 	}
 	return w.Flush()
+}
+
+// reversal tells who took an entry back, or "-".
+func reversal(e daemon.Audited) string {
+	switch {
+	case !e.Undone:
+		return "-"
+	case e.By.Commit == "":
+		return "by somebody"
+	}
+	return fmt.Sprintf("%s by %s in %s", e.By.Time.UTC().Format(time.RFC3339), e.By.Author.Name, bump.Short(e.By.Commit))
 }
 
 // dash fills a cell that would be empty.
@@ -126,46 +138,67 @@ func dash(s string) string {
 
 // historyEntry is an entry in JSON.
 type historyEntry struct {
-	Time    time.Time `json:"time"`
-	Commit  string    `json:"commit"`
-	Author  string    `json:"author"`
-	Subject string    `json:"subject"`
-	Policy  string    `json:"policy"`
-	Image   string    `json:"image"`
-	From    string    `json:"from"`
-	To      string    `json:"to"`
-	Digest  string    `json:"digest,omitempty"`
-	Fields  []string  `json:"fields"`
-	Trigger string    `json:"trigger,omitempty"`
+	Time     time.Time     `json:"time"`
+	Commit   string        `json:"commit"`
+	Kind     string        `json:"kind"` // bump, rollback or release
+	Author   string        `json:"author"`
+	Subject  string        `json:"subject"`
+	Policy   string        `json:"policy"`
+	Image    string        `json:"image"`
+	From     string        `json:"from"`
+	To       string        `json:"to"`
+	Hold     string        `json:"hold,omitempty"` // of a rollback: what is to stay out
+	Digest   string        `json:"digest,omitempty"`
+	Fields   []string      `json:"fields"`
+	Reason   string        `json:"reason,omitempty"`
+	Trigger  string        `json:"trigger,omitempty"`
+	Reverted *revertedJSON `json:"reverted,omitempty"`
+}
+
+// revertedJSON is who took an entry back; empty where Git does not tell.
+type revertedJSON struct {
+	Time   time.Time `json:"time,omitzero"`
+	Commit string    `json:"commit,omitempty"`
+	Author string    `json:"author,omitempty"`
 }
 
 // historyJSON prints one list, also when it is empty.
-func historyJSON(out io.Writer, list iter.Seq2[gitpush.Entry, error]) error {
+func historyJSON(out io.Writer, list iter.Seq2[daemon.Audited, error]) error {
 	all := []historyEntry{}
 	for e, err := range list {
 		if err != nil {
 			return err
 		}
-		all = append(all, historyEntry{e.Time.UTC(), e.Commit, author(e), e.Subject, e.Policy.String(), e.Image, e.From, e.To, e.Digest,
-			append([]string{}, e.Fields...), e.Trigger})
+		entry := historyEntry{
+			Time: e.Time.UTC(), Commit: e.Commit, Kind: string(e.Kind), Author: author(e.Author), Subject: e.Subject, Policy: e.Policy.String(),
+			Image: e.Image, From: e.From, To: e.To, Hold: e.Hold, Digest: e.Digest, Fields: fieldsOf(e), Reason: e.Reason, Trigger: e.Trigger,
+		}
+		if e.Undone {
+			entry.Reverted = &revertedJSON{e.By.Time.UTC(), e.By.Commit, author(e.By.Author)}
+		}
+		all = append(all, entry)
 	}
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(all)
+	return writeAs(out, "json", all)
 }
 
 // historyCSV prints a line per bump, the fields of a bump separated by spaces
 // and semicolons.
-func historyCSV(out io.Writer, list iter.Seq2[gitpush.Entry, error]) error {
+func historyCSV(out io.Writer, list iter.Seq2[daemon.Audited, error]) error {
 	w := csv.NewWriter(out)
-	if err := w.Write([]string{"time", "commit", "author", "policy", "image", "from", "to", "digest", "trigger", "fields", "subject"}); err != nil {
+	if err := w.Write([]string{"time", "commit", "kind", "author", "policy", "image", "from", "to", "digest", "trigger", "fields", "subject", "reason",
+		"reverted", "reverted commit", "reverted by"}); err != nil {
 		return err
 	}
 	for e, err := range list {
 		if err == nil {
-			err = w.Write([]string{e.Time.UTC().Format(time.RFC3339), e.Commit, author(e), e.Policy.String(), e.Image, e.From, e.To, e.Digest,
-				e.Trigger, strings.Join(e.Fields, "; "), e.Subject})
+			when := ""
+			if e.By.Commit != "" {
+				when = e.By.Time.UTC().Format(time.RFC3339)
+			} else if e.Undone {
+				when = "yes"
+			}
+			err = w.Write(defused(e.Time.UTC().Format(time.RFC3339), e.Commit, string(e.Kind), author(e.Author), e.Policy.String(), e.Image, e.From, e.To, e.Digest,
+				e.Trigger, strings.Join(fieldsOf(e), "; "), e.Subject, e.Reason, when, e.By.Commit, author(e.By.Author)))
 		}
 		if err != nil {
 			w.Flush()
@@ -176,4 +209,29 @@ func historyCSV(out io.Writer, list iter.Seq2[gitpush.Entry, error]) error {
 	return w.Error()
 }
 
-func author(e gitpush.Entry) string { return fmt.Sprintf("%s <%s>", e.Author.Name, e.Author.Email) }
+// defused puts an apostrophe before cells that a spreadsheet would take for a
+// formula: what stands in a commit is written by whoever may push.
+func defused(cells ...string) []string {
+	for i, c := range cells {
+		if c != "" && strings.ContainsRune("=+-@\t\r", rune(c[0])) {
+			cells[i] = "'" + c
+		}
+	}
+	return cells
+}
+
+func fieldsOf(e daemon.Audited) []string {
+	fields := []string{}
+	for _, f := range e.Fields {
+		fields = append(fields, f.String())
+	}
+	return fields
+}
+
+// author returns "name <address>", or "" for nobody.
+func author(a gitpush.Author) string {
+	if a == (gitpush.Author{}) {
+		return ""
+	}
+	return fmt.Sprintf("%s <%s>", a.Name, a.Email)
+}

@@ -58,6 +58,7 @@ func TestHistory(t *testing.T) {
 		"--since 2026-01-02T12:00:00Z":       "hoist:api",
 		"--policy hoist:* --image *.com/web": "hoist:web",
 		"--branch main --policy api":         "hoist:api",
+		"--file b.*":                         "hoist:web",
 	} {
 		code, out, errs := historyRun(t, append([]string{"-C", dir}, strings.Fields(args)...)...)
 		if code != 0 || strings.Count(out, "\n") != 2 || !strings.Contains(out, want) {
@@ -70,12 +71,32 @@ func TestHistory(t *testing.T) {
 		t.Errorf("history -o json = %d %s, %v", code, out, err)
 	}
 	code, out, _ = historyRun(t, "-C", dir, "-o", "csv")
-	if want := `hoist:web,example.com/web,1.0,1.1,,poll,a.yaml:3 spec.image; b.yaml:4 spec.image,Update web`; code != 0 || !strings.Contains(out, want) {
+	if want := `hoist:web,example.com/web,1.0,1.1,,poll,a.yaml:3 spec.image; b.yaml:4 spec.image,Update web,`; code != 0 || !strings.Contains(out, want) {
 		t.Errorf("history -o csv = %d\n%s\nwant %s", code, out, want)
 	}
 	code, out, _ = historyRun(t, "-C", dir, "-o", "json", "--policy", "none")
 	if code != 0 || strings.TrimSpace(out) != "[]" {
 		t.Errorf("history of nothing -o json = %d %q, want []", code, out)
+	}
+}
+
+// What a commit says is not to become a formula in somebody's spreadsheet.
+func TestHistoryCSVIsDefused(t *testing.T) {
+	for in, want := range map[string]string{"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\t=1": "'\t=1", "1.4": "1.4", "": ""} {
+		if got := defused(in)[0]; got != want {
+			t.Errorf("defused(%q) = %q, want %q", in, got, want)
+		}
+	}
+	dir := historyClone(t)
+	commit := exec.Command("git", "-c", "user.name==cmd|x", "-c", "user.email=x@example.com", "commit", "-q", "--allow-empty", "-m",
+		"=HYPERLINK(1)\n\nBump-Image: @x\nBump-From: -1\nBump-To: +1\nBump-Policy: hoist:web\nBump-Trigger: =1")
+	commit.Dir = dir
+	if out, err := commit.CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	_, out, _ := historyRun(t, "-C", dir, "-o", "csv")
+	if want := "'=cmd|x <x@example.com>,hoist:web,'@x,'-1,'+1,,'=1,,'=HYPERLINK(1),"; !strings.Contains(out, want) {
+		t.Errorf("history -o csv =\n%s\nwant %s", out, want)
 	}
 }
 
