@@ -68,8 +68,8 @@ func sections() []section {
 		{"policies", func() []any { return []any{&entryName{}, &imageRef{}, &policy.Spec{}} }, addNativePolicy},
 		{"updates", func() []any { return []any{&entryName{}, &nativeUpdate{}} }, addNativeUpdate},
 		{"apply", func() []any { return []any{&entryName{}, &reconcile.App{}} }, addNativeApp},
-		{"registries", func() []any { return []any{&scanner.Registry{}} }, addNativeRegistry},
 		{"webhooks", func() []any { return []any{&entryName{}, &webhook.Receiver{}} }, addNativeWebhook},
+		{"registries", func() []any { return []any{&scanner.Registry{}} }, addNativeRegistry},
 	}
 }
 

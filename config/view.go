@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"hoist/bump"
+	"hoist/scanner"
 )
 
 // View returns the configuration as one native document: what was read, with
@@ -72,12 +73,10 @@ func (c *Config) Annotated(notes func(section string, name bump.Name) []string) 
 		a.Repository = relative(a.RepositoryName, a.Name)
 		add("apply", a.Name, fields(a.App))
 	}
-	for _, r := range c.Registries {
-		add(doc, "registries", fields(r))
-	}
 	for _, w := range c.Webhooks {
 		add("webhooks", w.Name, fields(w))
 	}
+	registries(doc, c.Registries)
 	if notes != nil {
 		unused = append(strings.Split(commented(notes("", bump.Name{})), "\n"), unused...)
 	}
@@ -89,6 +88,13 @@ func (c *Config) Annotated(notes func(section string, name bump.Name) []string) 
 		return nil, fmt.Errorf("view configuration: %w", err)
 	}
 	return out.Bytes(), enc.Close()
+}
+
+// registries adds entries that are known by their host and have no name.
+func registries(doc *yaml.Node, all []scanner.Registry) {
+	for _, r := range all {
+		add(doc, "registries", fields(r))
+	}
 }
 
 // commented makes a comment of lines.
