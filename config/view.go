@@ -26,7 +26,7 @@ func (c *Config) View() ([]byte, error) { return c.Annotated(nil) }
 // above the whole document. It may be nil.
 func (c *Config) Annotated(notes func(section string, name bump.Name) []string) ([]byte, error) {
 	doc := mapping()
-	add := func(section string, n bump.Name, parts ...*yaml.Node) {
+	list := func(section string, n bump.Name, parts ...*yaml.Node) {
 		e := add(doc, section, append([]*yaml.Node{entry(n)}, parts...)...)
 		if notes != nil {
 			e.HeadComment = commented(notes(section, n))
@@ -44,7 +44,7 @@ func (c *Config) Annotated(notes func(section string, name bump.Name) []string) 
 	}
 	var unused []string
 	for _, r := range c.Repositories {
-		add("repositories", r.Name, fields(r))
+		list("repositories", r.Name, fields(r))
 	}
 	for _, i := range c.Images {
 		if !used[i.Name] {
@@ -55,11 +55,11 @@ func (c *Config) Annotated(notes func(section string, name bump.Name) []string) 
 		if p, ok := own[i.Name]; ok {
 			parts = append(parts, fields(p.Spec))
 		}
-		add("images", i.Name, parts...)
+		list("images", i.Name, parts...)
 	}
 	for _, p := range c.Policies {
 		if p.Name != p.Image {
-			add("policies", p.Name, fields(imageRef{relative(p.Image, p.Name)}), fields(p.Spec))
+			list("policies", p.Name, fields(imageRef{relative(p.Image, p.Name)}), fields(p.Spec))
 		}
 	}
 	for _, u := range c.Updates {
@@ -67,14 +67,14 @@ func (c *Config) Annotated(notes func(section string, name bump.Name) []string) 
 		if u.Push.Branch != "" {
 			n.Push = &u.Push
 		}
-		add("updates", u.Name, fields(n))
+		list("updates", u.Name, fields(n))
 	}
 	for _, a := range c.Apply {
 		a.Repository = relative(a.RepositoryName, a.Name)
-		add("apply", a.Name, fields(a.App))
+		list("apply", a.Name, fields(a.App))
 	}
 	for _, w := range c.Webhooks {
-		add("webhooks", w.Name, fields(w))
+		list("webhooks", w.Name, fields(w))
 	}
 	registries(doc, c.Registries)
 	if notes != nil {
