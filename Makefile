@@ -42,6 +42,7 @@ vet:
 # The flags are those of testenv/programs, so that it is at least compiled.
 vet-nested:
 	cd testenv/registry && GOWORK=off go vet -gcflags=all=-dwarf=false .
+	cd testenv/cosign && GOWORK=off go vet -gcflags=all=-dwarf=false .
 	cd testenv/controlplane && GOWORK=off go vet -gcflags=all=-dwarf=false .
 
 staticcheck:

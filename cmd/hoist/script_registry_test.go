@@ -13,7 +13,8 @@ import (
 // scriptRegistry is the registry of a script.
 type scriptRegistry struct{ *registryserver.Server }
 
-const registryUsage = "registry start basic|bearer|tls|client-cert, registry push IMAGE:TAG…, registry delete IMAGE:TAG…"
+const registryUsage = "registry start basic|bearer|tls|client-cert, registry push IMAGE:TAG… [OPTION=VALUE…], registry tag IMAGE:TAG TAG…, " +
+	"registry chart IMAGE:TAG…, registry delete IMAGE:TAG…, registry key NAME…, registry sign IMAGE:TAG… [key=NAME] [form=bundle|tag]"
 
 // cmdRegistry is what the builders of images do. The registry is an open one
 // unless `registry start` says otherwise.
@@ -23,14 +24,11 @@ func cmdRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	switch args[0] {
 	case "start":
 		w.startRegistry(ts, args[1])
-	case "push":
+	case "push", "tag", "chart", "key", "sign":
 		if w.registry == nil {
 			w.startRegistry(ts, "open")
 		}
-		for _, ref := range args[1:] {
-			_, err := w.registry.Push(ctx(), ref, registryserver.PushOptions{})
-			ts.Check(err)
-		}
+		w.build(ts, args[0], args[1:])
 	case "delete":
 		for _, ref := range args[1:] {
 			ts.Check(w.registry.Delete(ctx(), ref))

@@ -17,6 +17,7 @@ import (
 
 	"hoist/testenv"
 	"hoist/testenv/cluster"
+	"hoist/testenv/imagesigner"
 )
 
 const scripts = "../../testdata/script"
@@ -86,10 +87,11 @@ type world struct {
 	git      *scriptGit
 	cluster  *scriptCluster
 	proxies  map[string]*scriptProxy
+	signers  map[string]*imagesigner.Signer
 }
 
 func newWorld(shared *cluster.Cluster, env *testscript.Env) error {
-	env.Values["world"] = &world{env: env, shared: shared, proxies: make(map[string]*scriptProxy)}
+	env.Values["world"] = &world{env: env, shared: shared, proxies: make(map[string]*scriptProxy), signers: make(map[string]*imagesigner.Signer)}
 	env.Setenv("HOIST_DATA_DIR", filepath.Join(env.WorkDir, ".cache"))
 	env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
 	for _, name := range []string{"API", "HOOK"} {

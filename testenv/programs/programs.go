@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,10 +31,11 @@ import (
 const (
 	ControlPlane = "controlplane" // etcd, kube-apiserver, controllers, scheduler, simulated nodes
 	Registry     = "registry"     // the CNCF distribution registry
+	Cosign       = "cosign"       // sigstore's signer of images
 )
 
 // Names lists the programs, the slowest to build first.
-func Names() []string { return []string{ControlPlane, Registry} }
+func Names() []string { return []string{ControlPlane, Cosign, Registry} }
 
 // unused is how long a program of other sources stays in the cache.
 const unused = 7 * 24 * time.Hour
@@ -78,7 +80,7 @@ type build struct {
 }
 
 func find(name string) (*build, error) {
-	if name != ControlPlane && name != Registry {
+	if !slices.Contains(Names(), name) {
 		return nil, fmt.Errorf("unknown program %q: there are %s", name, strings.Join(Names(), ", "))
 	}
 	root, err := moduleRoot()
