@@ -33,6 +33,15 @@ func TestCheck(t *testing.T) {
 		{Image{Image: "a/b", Insecure: true, CertSecretRef: ref}, `certSecretRef: has no use with insecure: true, which speaks plain http`},
 		{Image{Image: "a/b", ExclusionList: []string{"ok", "("}}, "exclusionList[1]: \"(\": error parsing regexp: missing closing ): `(`"},
 		{Image{Image: "a/b", ExclusionList: []string{strings.Repeat("a", 1001)}}, "exclusionList[0]: the expression has 1001 bytes: at most 1000 are read"},
+		{cosigned(Cosign{Key: signers()["P-256"].pem(t)}), ""},
+		{cosigned(Cosign{SecretRef: ref}), ""},
+		{cosigned(Cosign{SecretDir: "/keys"}), ""},
+		{Image{Image: "a/b", Verify: &Verify{}}, `verify.cosign: is missing: it names the key of the signatures`},
+		{cosigned(Cosign{}), `verify.cosign: names no key: give one of key, secretRef and secretDir`},
+		{cosigned(Cosign{SecretRef: ref, SecretDir: "/keys"}), `verify.cosign: names keys in several ways: keep one of key, secretRef and secretDir`},
+		{cosigned(Cosign{SecretRef: &bump.LocalRef{}}), `verify.cosign.secretRef.name: names no secret`},
+		{cosigned(Cosign{Key: "hunter2"}), `verify.cosign.key: holds no public key in PEM form: expected -----BEGIN PUBLIC KEY-----`},
+		{cosigned(Cosign{Keyless: map[string]string{"issuer": "x"}}), `verify.cosign.keyless: keyless signatures are not verified yet: give the key of the signatures by key, secretRef or secretDir`},
 	} {
 		var got []string
 		for _, f := range c.image.Check() {
@@ -43,6 +52,9 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+// cosigned is an image that needs signatures.
+func cosigned(c Cosign) Image { return Image{Image: "a/b", Verify: &Verify{Cosign: &c}} }
 
 func TestCanonical(t *testing.T) {
 	for in, want := range map[string]string{

@@ -11,7 +11,7 @@ import (
 // The configurations that people copy have to load.
 func TestConfigurationsOfTheDocumentation(t *testing.T) {
 	block := regexp.MustCompile("(?s)```yaml\n(apiVersion: .*?)```")
-	for _, file := range []string{"../../README.md", "../../docs/configuration.md"} {
+	for _, file := range []string{"../../README.md", "../../docs/configuration.md", "../../docs/images.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
