@@ -85,6 +85,7 @@ func nativeFields() map[string]known {
 		"images[].verify.cosign.keyless":        {text: "Not supported yet: signatures are verified with a key."},
 		"images[].exclusionList":                {text: "Regular expressions (RE2) of tags that do not count; signatures, attestations and SBOMs when absent."},
 		"images[].exclusionList[]":              {text: "A regular expression (RE2)."},
+		"images[].maxLoss":                      {text: "The share of its known tags that a list may lose; one that lost more, or a tag in use, counts only after a second scan. 100% believes every list. Default 50%."},
 		"images[].suspend":                      {text: "Do not scan this image."},
 
 		"images[].proxySecretRef":      {text: "The Kubernetes Secret with the proxy that this image is scanned through. Keys: address; username and password."},

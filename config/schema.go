@@ -10,6 +10,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"hoist/bump"
+	"hoist/scanner"
 )
 
 // durationPattern is how durations are written: numbers with their units, no sign.
@@ -54,7 +55,8 @@ func Schema() ([]byte, error) {
 // entrySchema is the schema of the entries of a section: that of all its parts together.
 func entrySchema(s section) (*jsonschema.Schema, error) {
 	opts := &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
-		reflect.TypeFor[bump.Duration](): {Type: "string", Pattern: durationPattern, Examples: []any{"30s", "5m", "1h30m"}},
+		reflect.TypeFor[bump.Duration]():   {Type: "string", Pattern: durationPattern, Examples: []any{"30s", "5m", "1h30m"}},
+		reflect.TypeFor[scanner.Percent](): {Type: "string", Pattern: `^([1-9][0-9]?|100)%$`, Examples: []any{"50%"}},
 	}}
 	var whole *jsonschema.Schema
 	for _, part := range s.parts() {

@@ -64,6 +64,20 @@ func (b *board) failed(image bump.Name, err error) {
 	}
 }
 
+// inUse returns the tags that the policies of an image select; ok is false
+// before its first tag list.
+func (b *board) inUse(image bump.Name) (tags []string, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, p := range b.policies[image] {
+		if s := b.selections[p.Name]; s.Tag != "" {
+			tags = append(tags, s.Tag)
+		}
+	}
+	_, ok = b.tags[image]
+	return tags, ok
+}
+
 // current returns the selections so far; the map is the caller's own.
 func (b *board) current() map[bump.Name]bump.Selection {
 	b.mu.RLock()

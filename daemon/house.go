@@ -183,11 +183,24 @@ func (h *House) Source(i scanner.Image) scanner.Source {
 		Secret: h.secrets.source(i.Name, i.SecretRef, i.SecretDir),
 		Certs:  h.secrets.source(i.Name, i.CertSecretRef, i.CertSecretDir),
 		Proxy:  h.secrets.source(i.Name, i.ProxySecretRef, i.ProxySecretDir),
+		InUse:  func() []string { return h.inUse(i) },
 	}
 	if i.Verify != nil && i.Verify.Cosign != nil {
 		src.Keys = h.secrets.source(i.Name, i.Verify.Cosign.SecretRef, i.Verify.Cosign.SecretDir)
 	}
 	return src
+}
+
+// inUse returns the tags of an image that its policies select now; before its
+// first scan, those that they select from what the last process knew.
+func (h *House) inUse(i scanner.Image) []string {
+	if tags, ok := h.board.inUse(i.Name); ok {
+		return tags
+	}
+	before := newBoard(h.Config.Policies)
+	before.update(i.Name, bump.Tags{Image: i.Image, List: h.scanner.Known(scanner.Source{Image: i})})
+	tags, _ := before.inUse(i.Name)
+	return tags
 }
 
 // Scan reads every image's tags once, all at the same time: the scanner has a
@@ -202,23 +215,27 @@ func (h *House) Scan(ctx context.Context, trigger string) error {
 			continue
 		}
 		all.Go(func() {
-			tags, err := h.scanner.Scan(ctx, h.Source(image), trigger)
-			failed[i] = err
-			h.scanned(image.Name, tags, time.Time{}, err)
+			o := h.scanner.Once(ctx, h.Source(image), trigger)
+			failed[i] = o.Err
+			h.scanned(o)
 		})
 	}
 	all.Wait()
 	return errors.Join(failed...)
 }
 
+// Suspicions returns a line for each image whose newest tag list does not count
+// yet, because it lost too much. Scan comes first.
+func (h *House) Suspicions() []string { return h.status.suspicions() }
+
 // scanned takes the outcome of a scan in and tells whether a selection changed.
-func (h *House) scanned(image bump.Name, tags bump.Tags, next time.Time, err error) bool {
-	h.status.scanned(image, tags, next, err)
-	if err != nil {
-		h.board.failed(image, err)
+func (h *House) scanned(o scanner.Outcome) bool {
+	h.status.scanned(o)
+	if o.Err != nil {
+		h.board.failed(o.Name, o.Err)
 		return false
 	}
-	changed := h.board.update(image, tags)
+	changed := h.board.update(o.Name, o.Tags)
 	for _, s := range changed {
 		h.status.selected(s)
 		h.opt.Observe(Event{Time: h.opt.Now(), Selection: &s})

@@ -134,10 +134,10 @@ func (l *live) scanned(o scanner.Outcome) {
 		log.Warn("scan", zap.String("image", o.Tags.Image), zap.Error(o.Err))
 	}
 	if o.Err == nil && !o.Changed {
-		l.house.status.scanned(o.Name, o.Tags, o.Next, nil)
+		l.house.status.scanned(o)
 		return
 	}
-	if !l.house.scanned(o.Name, o.Tags, o.Next, o.Err) {
+	if !l.house.scanned(o) {
 		return
 	}
 	for _, b := range l.branches {

@@ -8,6 +8,7 @@ import (
 	"hoist/bump"
 	"hoist/config"
 	"hoist/plan"
+	"hoist/scanner"
 )
 
 // Status is what the daemon knows about itself, as served at /api/v1/status.
@@ -23,13 +24,15 @@ type Status struct {
 
 // ImageStatus is the last scan of an image and what its policies selected.
 type ImageStatus struct {
-	Name     string            `json:"name"`
-	Image    string            `json:"image"`
-	Tags     int               `json:"tags"`
-	Scanned  time.Time         `json:"scanned,omitzero"`
-	Next     time.Time         `json:"next,omitzero"`
-	Error    string            `json:"error,omitempty"` // of the last scan; Tags are of the last good one
-	Selected map[string]string `json:"selected,omitempty"`
+	Name      string            `json:"name"`
+	Image     string            `json:"image"`
+	Tags      int               `json:"tags"`
+	Scanned   time.Time         `json:"scanned,omitzero"`
+	Next      time.Time         `json:"next,omitzero"`
+	Error     string            `json:"error,omitempty"`     // of the last scan; Tags are of the last good one
+	Dropped   int               `json:"dropped,omitempty"`   // tags outside the OCI grammar
+	Suspicion string            `json:"suspicion,omitempty"` // why the newest list does not count yet; Tags are of the one before
+	Selected  map[string]string `json:"selected,omitempty"`
 }
 
 // RepositoryStatus is the last pass over a repository.
@@ -113,20 +116,20 @@ func newStatusBoard(cfg *config.Config, m *Metrics) *statusBoard {
 	return b
 }
 
-func (b *statusBoard) scanned(image bump.Name, tags bump.Tags, next time.Time, err error) {
+func (b *statusBoard) scanned(o scanner.Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s, ok := b.images[image]
+	s, ok := b.images[o.Name]
 	if !ok {
 		return
 	}
-	s.Next, s.Error = next, text(err)
-	if err != nil {
+	s.Next, s.Error, s.Suspicion = o.Next, text(o.Err), o.Suspicion
+	if o.Err != nil {
 		b.metrics.scans.WithLabelValues("failed").Inc()
 		return
 	}
 	b.metrics.scans.WithLabelValues("read").Inc()
-	s.Tags, s.Scanned = len(tags.List), tags.Scanned
+	s.Tags, s.Scanned, s.Dropped = len(o.Tags.List), o.Tags.Scanned, o.Dropped
 }
 
 func (b *statusBoard) selected(sel bump.Selection) {
@@ -174,6 +177,19 @@ func (b *statusBoard) applied(r bump.Result, err error) {
 	for action, n := range r.Counts() {
 		s.Objects[string(action)] = n
 	}
+}
+
+// suspicions returns a line for each image whose newest list does not count yet.
+func (b *statusBoard) suspicions() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []string
+	for _, name := range sortedNames(b.images) {
+		if i := b.images[name]; i.Suspicion != "" {
+			all = append(all, "scan "+i.Image+": "+i.Suspicion)
+		}
+	}
+	return all
 }
 
 // snapshot returns a copy in a stable order.

@@ -38,6 +38,7 @@ type Image struct {
 	Insecure       bool           `json:"insecure,omitempty"`       // plain http, and nothing but
 	Verify         *Verify        `json:"verify,omitempty"`         // signatures that a tag needs before it is taken
 	ExclusionList  []string       `json:"exclusionList,omitempty"`  // RE2; absent: signatures, attestations, SBOMs; [] excludes nothing
+	MaxLoss        Percent        `json:"maxLoss,omitempty"`        // of its known tags that a list may lose and be believed at once; 0 means DefaultMaxLoss
 	Suspend        bool           `json:"suspend,omitempty"`        // not scanned, not even when woken
 }
 
@@ -49,6 +50,10 @@ type Source struct {
 	Certs  func(context.Context) (bump.Secret, error)
 	Keys   func(context.Context) (bump.Secret, error) // of verify.cosign
 	Proxy  func(context.Context) (bump.Secret, error)
+	// InUse returns the tags that are selected now; nil means none. It is asked
+	// where a list lost some tag: one that lost a tag in use is not believed
+	// before it is confirmed.
+	InUse func() []string
 }
 
 // Check returns everything that is wrong with the section.
@@ -65,6 +70,9 @@ func (i Image) Check() []bump.Fault {
 	}
 	if i.Timeout < 0 {
 		fault("timeout", "%q is negative", time.Duration(i.Timeout))
+	}
+	if i.MaxLoss < 0 || i.MaxLoss > 100 {
+		fault("maxLoss", "%d%% is no share of a list: write 1%% to 100%%; 100%% believes every list", i.MaxLoss)
 	}
 	i.checkSecrets(fault)
 	i.Verify.check(fault)

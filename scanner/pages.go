@@ -3,17 +3,13 @@ package scanner
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
-
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"time"
 )
 
 // pageSize is what is asked for; a registry may give less or ignore it. More
@@ -21,11 +17,24 @@ import (
 const pageSize = 1000
 
 // page is what is remembered of a page after its tags were read: enough to see
-// next time that nothing changed without reading them again.
+// next time that nothing changed without reading them again, or without
+// getting them again where the registry answers conditional requests.
 type page struct {
-	sum  uint64 // of the body
-	tags int
-	last string // the last tag
+	sum     uint64 // of the body
+	listed  int    // tags on it
+	kept    int    // of these, what is a tag
+	dropped int    // and what is none
+	last    string // the last one listed, where the page was full
+	link    string // what its Link header said of the next page; "" where there was none
+	when    validator
+}
+
+// validator is what a registry wants to hear to answer "not modified"
+// (RFC 9110, 13.1). The zero value asks for no such answer.
+type validator struct {
+	url      string // it is for this request and no other
+	etag     string
+	modified string
 }
 
 var (
@@ -39,73 +48,121 @@ type listing struct {
 	size     int // tags to ask for on a page
 	maxPages int
 	maxTags  int
+	known    snapshot // the last complete listing, the zero value for none
+	tags     *roll    // takes the tags, where they are not those that are known
 
-	before []page   // of the last complete listing
-	held   [][]byte // bodies not parsed yet, because they equal before's pages
-	pages  []page
-	tags   []string
-	count  int
-	linked bool // a page linked to the next one
-	asked  map[string]bool
+	pages   []page
+	same    bool // all pages so far are the known ones
+	skipped int  // pages whose tags were not read, because they are known
+	count   int
+	linked  bool // a page linked to the next one
+	asked   map[string]bool
 }
 
 // read follows the pages from the first URL to the end. It returns false where
-// every page was the same as before; then no tag was parsed. An error means
-// that nothing read is of use.
+// every page was the same as before. An error means that nothing read is of use.
 func (l *listing) read(ctx context.Context, first *url.URL) (changed bool, err error) {
 	l.asked = make(map[string]bool)
-	same := len(l.before) > 0
+	l.same = len(l.known.pages) > 0
 	for next := first; next != nil; {
-		if l.asked[next.String()] {
+		where := next.String()
+		if l.asked[where] {
 			return false, fmt.Errorf("page %d leads back to an earlier page, %s", len(l.pages), shortURL(next))
 		}
-		l.asked[next.String()] = true
+		l.asked[where] = true
 		if len(l.pages) == l.maxPages {
 			return false, fmt.Errorf("more than %d pages of tags", l.maxPages)
 		}
-		here := next
-		body, final, links, err := l.fetch(ctx, here)
-		if err != nil {
-			return false, err
-		}
-		if same, err = l.take(body, same); err != nil {
-			return false, fmt.Errorf("page %d of the tag list: %w", len(l.pages)+1, err)
-		}
-		if next, err = l.after(here, final, links); err != nil {
+		if next, err = l.readOne(ctx, next); err != nil {
 			return false, err
 		}
 	}
-	if same && len(l.pages) == len(l.before) {
+	if l.same && len(l.pages) == len(l.known.pages) {
 		return false, nil
 	}
-	return true, l.parseHeld()
+	l.recall()
+	return true, nil
 }
 
-// take adds one page: held while all pages equal those of the last listing,
-// parsed otherwise. Tags come out in no order; the caller sorts.
-func (l *listing) take(body *bytes.Buffer, same bool) (bool, error) {
-	defer buffers.Put(body)
-	sum := maphash.Bytes(seed, body.Bytes())
-	if n := len(l.pages); same && n < len(l.before) && l.before[n].sum == sum {
-		l.pages = append(l.pages, l.before[n])
-		l.held = append(l.held, bytes.Clone(body.Bytes()))
-		return true, l.bound(l.before[n].tags)
+// readOne reads the page at here and returns where the next one is, nil after
+// the last.
+func (l *listing) readOne(ctx context.Context, here *url.URL) (*url.URL, error) {
+	a, err := l.fetch(ctx, here, l.condition(here))
+	if err == nil && a.unmodified && a.link != "" && a.link != l.known.pages[len(l.pages)].link {
+		a, err = l.fetch(ctx, here, validator{}) // it contradicts itself: the whole page, please
 	}
-	tags, err := parsePage(body.Bytes())
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	l.pages = append(l.pages, newPage(sum, tags))
-	l.tags = append(l.tags, tags...)
-	return false, l.bound(len(tags))
+	if err := l.take(a); err != nil {
+		return nil, fmt.Errorf("page %d of the tag list: %w", len(l.pages)+1, err)
+	}
+	return l.after(here, a.url, l.pages[len(l.pages)-1].link)
 }
 
-func newPage(sum uint64, tags []string) page {
-	p := page{sum: sum, tags: len(tags)}
-	if len(tags) > 0 {
-		p.last = strings.Clone(tags[len(tags)-1])
+// recallable tells whether the tags of the known pages can be told apart in
+// the known list, so that a page that is the same need not be read again.
+func (l *listing) recallable() bool { return !l.known.mixed || len(l.known.pages) == 1 }
+
+// condition returns what the registry may compare the next page with.
+func (l *listing) condition(here *url.URL) validator {
+	if n := len(l.pages); l.same && n < len(l.known.pages) && l.recallable() {
+		if v := l.known.pages[n].when; v.url != "" && v.url == here.String() {
+			return v
+		}
 	}
-	return p
+	return validator{}
+}
+
+// take adds one page, and its tags where they are not known.
+func (l *listing) take(a answer) error {
+	n := len(l.pages)
+	if a.unmodified {
+		l.pages = append(l.pages, l.known.pages[n])
+		l.skipped++
+		return l.bound(l.known.pages[n].listed)
+	}
+	defer keepBuffer(a.body)
+	p := page{sum: maphash.Bytes(seed, a.body.Bytes()), link: a.link, when: a.when}
+	l.same = l.same && n < len(l.known.pages) && l.known.pages[n].sum == p.sum
+	if l.same && l.recallable() {
+		old := l.known.pages[n]
+		p.listed, p.kept, p.dropped, p.last = old.listed, old.kept, old.dropped, old.last
+		l.pages = append(l.pages, p)
+		l.skipped++
+		return l.bound(p.listed)
+	}
+	l.recall()
+	kept, dropped := len(l.tags.ends), l.tags.dropped
+	listed, last, err := readPage(l.tags, a.body.Bytes())
+	if err != nil {
+		return err
+	}
+	p.listed, p.kept, p.dropped = listed, len(l.tags.ends)-kept, l.tags.dropped-dropped
+	if listed == l.size {
+		p.last = last
+	}
+	l.pages = append(l.pages, p)
+	return l.bound(listed)
+}
+
+// recall adds the tags of the pages that were skipped, out of the known list.
+func (l *listing) recall() {
+	if l.skipped == 0 {
+		return
+	}
+	kept := 0
+	for _, p := range l.known.pages[:l.skipped] {
+		kept += p.kept
+		l.tags.dropped += p.dropped
+	}
+	if l.skipped == len(l.known.pages) {
+		kept = len(l.known.tags) // fewer, where a tag was there twice
+	}
+	for _, tag := range l.known.tags[:kept] {
+		add(l.tags, tag)
+	}
+	l.skipped = 0
 }
 
 func (l *listing) bound(more int) error {
@@ -115,54 +172,9 @@ func (l *listing) bound(more int) error {
 	return nil
 }
 
-func (l *listing) parseHeld() error {
-	for _, body := range l.held {
-		tags, err := parsePage(body)
-		if err != nil {
-			return err
-		}
-		l.tags = append(l.tags, tags...)
-	}
-	l.held = nil
-	return nil
-}
-
-// parsePage reads {"name": …, "tags": […]}. Registries write null for no tags;
-// an answer without the word tags is no tag list.
-func parsePage(body []byte) ([]string, error) {
-	var list struct {
-		Tags   *[]string `json:"tags"`
-		Name   *string   `json:"name"`
-		Errors []transport.Diagnostic
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, errors.New("not a whole tag list: " + describeJSON(err, body))
-	}
-	if len(list.Errors) > 0 {
-		return nil, errors.New(clean(list.Errors[0].String()))
-	}
-	if list.Tags == nil && list.Name == nil {
-		return nil, errors.New("the answer is not a tag list")
-	}
-	if list.Tags == nil {
-		return nil, nil
-	}
-	return *list.Tags, nil
-}
-
-func describeJSON(err error, body []byte) string {
-	if trimmed := bytes.TrimSpace(body); len(trimmed) == 0 {
-		return "the answer is empty"
-	} else if trimmed[0] == '<' {
-		return "the answer is a web page"
-	}
-	return clean(err.Error())
-}
-
 // after returns the URL of the page that follows, nil after the last.
-func (l *listing) after(here, final *url.URL, links []string) (*url.URL, error) {
-	target, ok := nextLink(links)
-	if !ok {
+func (l *listing) after(here, final *url.URL, target string) (*url.URL, error) {
+	if target == "" {
 		return l.guess(here), nil
 	}
 	l.linked = true
@@ -186,7 +198,7 @@ func (l *listing) after(here, final *url.URL, links []string) (*url.URL, error) 
 func (l *listing) guess(here *url.URL) *url.URL {
 	n := len(l.pages)
 	p := l.pages[n-1]
-	if p.tags != l.size || l.linked {
+	if p.listed != l.size || l.linked {
 		return nil
 	}
 	if n > 1 && p.last <= l.pages[n-2].last {
@@ -197,68 +209,68 @@ func (l *listing) guess(here *url.URL) *url.URL {
 	return &next
 }
 
-// nextLink returns the target of rel="next" in Link headers (RFC 8288).
-func nextLink(headers []string) (string, bool) {
-	for _, header := range headers {
-		for rest := header; ; {
-			start := strings.IndexByte(rest, '<')
-			if start < 0 {
-				break
-			}
-			end := strings.IndexByte(rest[start:], '>')
-			if end < 0 {
-				break
-			}
-			target := rest[start+1 : start+end]
-			rest = rest[start+end+1:]
-			params := rest
-			if comma := strings.Index(rest, ",<"); comma >= 0 {
-				params = rest[:comma]
-			} else if comma := strings.Index(rest, ", <"); comma >= 0 {
-				params = rest[:comma]
-			}
-			if relIsNext(params) {
-				return target, true
-			}
-		}
-	}
-	return "", false
+// answer is a page as it came: body is nil where it is unmodified. The caller
+// gives the body back to keepBuffer.
+type answer struct {
+	body       *bytes.Buffer
+	unmodified bool
+	url        *url.URL // after redirects
+	link       string   // to the next page; "" for none
+	when       validator
 }
 
-func relIsNext(params string) bool {
-	for param := range strings.SplitSeq(params, ";") {
-		key, value, _ := strings.Cut(param, "=")
-		if !strings.EqualFold(strings.TrimSpace(key), "rel") {
-			continue
-		}
-		for rel := range strings.FieldsSeq(strings.Trim(strings.TrimSpace(value), `",`)) {
-			if strings.EqualFold(rel, "next") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// fetch gets one page: its body, the URL it came from after redirects, and its
-// Link headers. The caller puts the buffer back.
-func (l *listing) fetch(ctx context.Context, u *url.URL) (*bytes.Buffer, *url.URL, []string, error) {
+// fetch gets one page, or the word that it is the one that v is of.
+func (l *listing) fetch(ctx context.Context, u *url.URL, v validator) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, nil, nil, err
+		return answer{}, err
 	}
 	req.Header.Set("Accept", "application/json")
+	if v.etag != "" {
+		req.Header.Set("If-None-Match", v.etag)
+	} else if v.modified != "" {
+		req.Header.Set("If-Modified-Since", v.modified)
+	}
 	resp, err := l.send(req)
 	if err != nil {
-		return nil, nil, nil, err
+		return answer{}, err
 	}
 	defer resp.Body.Close()
-	body := buffers.Get().(*bytes.Buffer)
-	body.Reset()
-	if _, err := io.Copy(body, resp.Body); err != nil {
-		return nil, nil, nil, fmt.Errorf("page %d of the tag list broke off after %d bytes: %w", len(l.pages)+1, body.Len(), err)
+	a := answer{url: resp.Request.URL}
+	a.link, _ = nextLink(resp.Header.Values("Link"))
+	if a.unmodified = resp.StatusCode == http.StatusNotModified; a.unmodified {
+		return a, nil
 	}
-	return body, resp.Request.URL, resp.Header.Values("Link"), nil
+	a.when = newValidator(u, resp.Header)
+	a.body = buffers.Get().(*bytes.Buffer)
+	a.body.Reset()
+	if _, err := io.Copy(a.body, resp.Body); err != nil {
+		n := a.body.Len()
+		keepBuffer(a.body)
+		return answer{}, fmt.Errorf("page %d of the tag list broke off after %d bytes: %w", len(l.pages)+1, n, err)
+	}
+	return a, nil
+}
+
+// newValidator reads what an answer can be recognised by. A time of change is
+// one only where it was a minute ago when the answer was made: what changes
+// twice in one second has one time (RFC 9110, 8.8.2.2).
+func newValidator(u *url.URL, header http.Header) validator {
+	if etag := header.Get("ETag"); etag != "" {
+		return validator{url: u.String(), etag: etag}
+	}
+	changed, err1 := http.ParseTime(header.Get("Last-Modified"))
+	made, err2 := http.ParseTime(header.Get("Date"))
+	if err1 != nil || err2 != nil || made.Sub(changed) < time.Minute {
+		return validator{}
+	}
+	return validator{url: u.String(), modified: header.Get("Last-Modified")}
+}
+
+func keepBuffer(b *bytes.Buffer) {
+	if b != nil && b.Cap() <= maxKept {
+		buffers.Put(b)
+	}
 }
 
 // shortURL is a URL without user and query, for messages.

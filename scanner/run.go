@@ -34,8 +34,12 @@ type Outcome struct {
 	// and by the scanner: do not write to it.
 	Tags    bump.Tags
 	Changed bool // the list differs from the one in the last outcome for Name
-	Err     error
-	Next    time.Time // of the next scan, if nobody wakes it before
+	// Suspicion says why the registry's newest list is not the one in Tags: it
+	// lost too much, and has to be found once more. Empty where all is well.
+	Suspicion string
+	Dropped   int // tags outside the OCI grammar, which are not in Tags
+	Err       error
+	Next      time.Time // of the next scan, if nobody wakes it before
 }
 
 // Run scans every source, now and then on its interval, until ctx ends; then
@@ -44,18 +48,19 @@ type Outcome struct {
 // outcome of each; it is called from several goroutines, but never twice at
 // once, and holds up scans while it runs, so it had better be quick.
 //
-// First scans start within a few seconds of each other, later ones are spread
+// What the last Run knew, or the cache directory knows, is told at once, as
+// changed, without a scan, and scanned again within an interval. First scans of
+// the others start within a few seconds of each other, later ones are spread
 // over the interval. One Run at a time: after a change of the configuration,
-// end it and start it anew. What the last one knew and is not older than an
-// interval is told at once, as changed, without a scan.
+// end it and start it anew.
 func (s *Scanner) Run(ctx context.Context, sources []Source, out func(Outcome)) {
 	jobs, err := s.newJobs(sources)
 	if err != nil {
 		s.log.Error("exclusion list does not compile", zap.Error(err))
 	}
+	s.recallJobs(jobs)
 	s.mu.Lock()
 	for _, j := range jobs {
-		j.list = s.known[j.key]
 		s.jobs[j.image] = append(s.jobs[j.image], j)
 	}
 	s.mu.Unlock()
@@ -82,6 +87,7 @@ func (s *Scanner) Run(ctx context.Context, sources []Source, out func(Outcome)) 
 		s.known[j.key] = j.list
 	}
 	s.mu.Unlock()
+	s.keepTimes(jobs)
 	s.Close()
 }
 
@@ -125,6 +131,7 @@ type job struct {
 	image    string // canonical
 	source   Source // with the shortest interval and the longest timeout
 	interval time.Duration
+	caution  caution
 	views    []*view
 
 	list    snapshot
@@ -166,11 +173,12 @@ func (s *Scanner) newJobs(sources []Source) ([]*job, error) {
 		j, ok := jobs[key]
 		if !ok {
 			j = &job{key: key, image: canonical(src.Image.Image), source: src, bell: make(chan struct{}, 1)}
-			j.interval = intervalOf(src)
+			j.interval, j.caution = intervalOf(src), cautionOf(src)
 			jobs[key] = j
 			order = append(order, j)
+		} else {
+			j.interval, j.caution = min(j.interval, intervalOf(src)), j.caution.and(cautionOf(src))
 		}
-		j.interval = min(j.interval, intervalOf(src))
 		timeout := max(j.source.Image.Timeout.Or(DefaultTimeout), src.Image.Timeout.Or(DefaultTimeout))
 		j.source.Image.Timeout = bump.Duration(timeout)
 		j.join(src, exclude)
@@ -232,8 +240,8 @@ func (j *job) answer() wakeup {
 func (s *Scanner) loop(ctx context.Context, j *job, delay time.Duration, tell func(Outcome)) {
 	trigger := "start"
 	regular := time.Now().Add(delay)
-	if left := j.interval - s.now().Sub(j.list.scanned); j.list.pages != nil && left > 0 {
-		wait := min(left, rand.N(j.interval))
+	if j.list.isKnown() {
+		wait := j.firstWait(s.now())
 		j.tellAll(tell, nil, true, "start", s.now().Add(wait))
 		trigger, regular = "poll", time.Now().Add(wait)
 	}
@@ -276,9 +284,13 @@ func (s *Scanner) pass(ctx context.Context, j *job, trigger string, tell func(Ou
 		return j.interval
 	}
 	first := !j.told
-	changed, fail := s.scan(ctx, j.source, &j.list)
+	doubt := j.list.doubt
+	changed, fail := s.scan(ctx, j.source, &j.list, j.caution)
 	if ctx.Err() != nil {
 		return 0
+	}
+	if changed || j.list.doubt != doubt {
+		s.keep(j.key, &j.list)
 	}
 	wait := j.wait(fail, first, s.now())
 	if j.toldPause(fail) {
@@ -295,10 +307,11 @@ func (s *Scanner) pass(ctx context.Context, j *job, trigger string, tell func(Ou
 func (j *job) tellAll(tell func(Outcome), fail *failure, changed bool, trigger string, next time.Time) {
 	first := !j.told && fail == nil
 	j.told = j.told || first
+	suspicion := j.list.doubt.String()
 	for _, v := range j.views {
 		differs := (first || changed) && v.update(j.list.tags, first)
 		for _, src := range v.sources {
-			o := Outcome{Name: src.Image.Name, Changed: differs, Next: next}
+			o := Outcome{Name: src.Image.Name, Changed: differs, Suspicion: suspicion, Dropped: j.list.dropped, Next: next}
 			if fail != nil {
 				o.Err = fmt.Errorf("scan %s: %w", src.Image.Image, fail)
 			}
@@ -342,6 +355,24 @@ func (v *view) update(tags []string, first bool) bool {
 	return true
 }
 
+// firstWait decides when an image whose list is known from before is scanned
+// again: when it is due, and where that is over, spread over its interval.
+func (j *job) firstWait(now time.Time) time.Duration {
+	if j.list.doubt != nil {
+		return j.untilConfirmed(now)
+	}
+	wait := rand.N(j.interval)
+	if left := j.interval - now.Sub(j.list.scanned); left > 0 {
+		wait = min(left, wait)
+	}
+	return wait
+}
+
+// untilConfirmed is how long it takes until a scan can confirm a doubted list.
+func (j *job) untilConfirmed(now time.Time) time.Duration {
+	return max(j.list.doubt.until.Sub(now), 0) + rand.N(j.caution.pause/10)
+}
+
 // wait decides when an image is scanned next. After a success that is its
 // interval, a tenth more or less, and after the first one a random part of it,
 // so that images that started together drift apart. After a failure of the
@@ -351,6 +382,9 @@ func (v *view) update(tags []string, first bool) bool {
 func (j *job) wait(fail *failure, first bool, now time.Time) time.Duration {
 	if fail == nil {
 		j.fails, j.refused = 0, refusal{}
+		if j.list.doubt != nil {
+			return j.untilConfirmed(now)
+		}
 		if first {
 			return j.interval/5 + rand.N(j.interval*4/5)
 		}

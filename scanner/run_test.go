@@ -430,10 +430,14 @@ func TestRunRemembersTheLastRun(t *testing.T) {
 		stop()
 		settle(2 * time.Hour)
 		before := list.lists()
+		told := len(notes.list())
 		defer start(t, s, &notes, src)()
-		settle(time.Second)
-		if list.lists() != before+1 {
-			t.Errorf("%d scans of a list that is two hours old, want one at once", list.lists()-before)
+		if len(notes.list()) != told+1 {
+			t.Error("a list that is two hours old was not told at once")
+		}
+		settle(time.Hour)
+		if list.lists() == before {
+			t.Error("a list that is two hours old was not read within its interval")
 		}
 	})
 }

@@ -25,7 +25,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -123,34 +122,60 @@ func (s *Scanner) Close() {
 // none gives an empty one. The error is a [PausedError] where the host is left
 // alone just now and nothing was sent.
 func (s *Scanner) Scan(ctx context.Context, src Source, trigger string) (bump.Tags, error) {
-	exclude, err := newExclusion(src.Image.ExclusionList)
-	if err != nil {
-		return bump.Tags{}, fmt.Errorf("scan %s: exclusionList: %w", src.Image.Image, err)
+	o := s.Once(ctx, src, trigger)
+	if o.Err != nil {
+		return bump.Tags{}, o.Err
 	}
-	var list snapshot
-	if _, fail := s.scan(ctx, src, &list); fail != nil {
-		return bump.Tags{}, fmt.Errorf("scan %s: %w", src.Image.Image, fail)
-	}
-	return bump.Tags{Image: src.Image.Image, List: exclude.keep(list.tags), Scanned: list.scanned, Trigger: trigger}, nil
+	return o.Tags, nil
 }
 
-// snapshot is a complete tag list, before exclusions, with what is needed to
-// recognise it next time. tags are never written to once they are here.
-type snapshot struct {
-	tags    []string
-	pages   []page
-	scanned time.Time // when it was last found complete
-	dropped int       // tags outside the OCI grammar
+// Once is Scan with all that is to be said about it. Where the cache directory
+// knows an older list and the new one is suspicious, Tags is the older one and
+// Suspicion says so; the next Once after a pause may confirm the new one.
+func (s *Scanner) Once(ctx context.Context, src Source, trigger string) Outcome {
+	o := Outcome{Name: src.Image.Name}
+	exclude, err := newExclusion(src.Image.ExclusionList)
+	if err != nil {
+		o.Err = fmt.Errorf("scan %s: exclusionList: %w", src.Image.Image, err)
+		return o
+	}
+	share := shareKey(src)
+	list := s.recall(share)
+	doubt := list.doubt
+	changed, fail := s.scan(ctx, src, &list, cautionOf(src))
+	if fail != nil {
+		o.Err = fmt.Errorf("scan %s: %w", src.Image.Image, fail)
+		return o
+	}
+	if changed || list.doubt != doubt {
+		s.keep(share, &list)
+	}
+	o.Tags = bump.Tags{Image: src.Image.Image, List: exclude.keep(list.tags), Scanned: list.scanned, Trigger: trigger}
+	o.Changed, o.Suspicion, o.Dropped = changed, list.doubt.String(), list.dropped
+	return o
+}
+
+// Known returns the tags that the cache directory knows of an image, as it
+// excludes them, without asking the registry; nil where it knows none.
+func (s *Scanner) Known(src Source) []string {
+	exclude, err := newExclusion(src.Image.ExclusionList)
+	if err != nil {
+		return nil
+	}
+	return exclude.keep(s.recall(shareKey(src)).tags)
 }
 
 // scan brings list up to date and tells whether its tags changed. On failure
 // list is as it was.
-func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot) (changed bool, fail *failure) {
+func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot, c caution) (changed bool, fail *failure) {
+	before := *list
 	fail = s.visit(ctx, src, func(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository) error {
+		found := openRoll()
+		defer found.close()
 		pages := listing{
-			send:     func(req *http.Request) (*http.Response, error) { return ep.send(ctx, client, req) },
-			size:     s.pageSize,
-			maxPages: s.opts.MaxPages, maxTags: s.opts.MaxTags, before: list.pages,
+			send: func(req *http.Request) (*http.Response, error) { return ep.send(ctx, client, req) },
+			size: s.pageSize, maxPages: s.opts.MaxPages, maxTags: s.opts.MaxTags,
+			known: *list, tags: found,
 		}
 		u := repoURL(repo, src.Image.Insecure, "tags/list")
 		u.RawQuery = fmt.Sprintf("n=%d", s.pageSize)
@@ -159,28 +184,16 @@ func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot) (changed
 			return err
 		}
 		if read {
-			tags, dropped := inOrder(pages.tags)
-			changed = list.pages == nil || !slices.Equal(tags, list.tags)
-			if changed {
-				list.tags = tags
-			}
-			list.pages, list.dropped = pages.pages, dropped
+			changed = list.take(found, pages.pages, c, s.now())
+		} else {
+			list.pages, list.scanned, list.doubt = pages.pages, s.now(), nil
 		}
-		list.scanned = s.now()
 		return nil
 	})
-	return changed, fail
-}
-
-// inOrder sorts tags in place, drops what is no tag or there twice, and
-// returns how many were no tags.
-func inOrder(tags []string) (kept []string, dropped int) {
-	kept = slices.DeleteFunc(tags, func(tag string) bool { return !isTag(tag) })
-	dropped = len(tags) - len(kept)
-	if !slices.IsSorted(kept) {
-		slices.Sort(kept)
+	if fail == nil {
+		s.report(src.Image.Image, before, *list)
 	}
-	return slices.Clip(slices.Compact(kept)), dropped
+	return changed, fail
 }
 
 func repoURL(repo name.Repository, insecure bool, rest string) *url.URL {
@@ -327,13 +340,14 @@ func (e *endpoint) frontDoor() string {
 	return "https://" + e.wire.registry + "/v2/"
 }
 
-// send sends a request without body and returns the answer if it is a 200. A
-// broken connection, a 5xx and a 429 are tried again, three times in all and
+// send sends a request without body and returns the answer if it is a 200, or
+// the 304 to a condition in the request. A broken connection, a 5xx and a 429
+// are tried again, three times in all and
 // while ctx lasts.
 func (e *endpoint) send(ctx context.Context, client *http.Client, req *http.Request) (*http.Response, error) {
 	for attempt := 0; ; attempt++ {
 		resp, err := client.Do(req.Clone(ctx))
-		if err == nil && resp.StatusCode == http.StatusOK {
+		if err == nil && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotModified && hasCondition(req)) {
 			return resp, nil
 		}
 		if err == nil {
@@ -349,6 +363,10 @@ func (e *endpoint) send(ctx context.Context, client *http.Client, req *http.Requ
 			return nil, err
 		}
 	}
+}
+
+func hasCondition(req *http.Request) bool {
+	return req.Header.Get("If-None-Match") != "" || req.Header.Get("If-Modified-Since") != ""
 }
 
 // mayPass tells whether an error may be gone in a moment.

@@ -11,8 +11,8 @@ const maxExpression = 1000
 
 // isTag tells whether s is a tag by the OCI distribution spec:
 // [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}.
-func isTag(s string) bool {
-	if s == "" || len(s) > 128 || s[0] == '.' || s[0] == '-' {
+func isTag[T string | []byte](s T) bool {
+	if len(s) == 0 || len(s) > 128 || s[0] == '.' || s[0] == '-' {
 		return false
 	}
 	for i := 0; i < len(s); i++ {

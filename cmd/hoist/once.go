@@ -34,6 +34,7 @@ It exits 1 if anything failed; what did not fail is done all the same.`,
 		if err := h.Scan(ctx, "once"); err != nil {
 			failed = append(failed, err)
 		}
+		printSuspicions(cmd.ErrOrStderr(), h)
 		passes := h.Push(ctx)
 		failed = append(failed, printPasses(out, cmd.ErrOrStderr(), passes)...)
 		changed := 0
@@ -59,6 +60,13 @@ func headsOf(passes []daemon.PassOf) map[bump.Name]bump.Head {
 		}
 	}
 	return heads
+}
+
+// printSuspicions says which images are judged by an older tag list, and why.
+func printSuspicions(stderr io.Writer, h *daemon.House) {
+	for _, s := range h.Suspicions() {
+		fmt.Fprintln(stderr, "hoist: held: "+s)
+	}
 }
 
 func commits(passes []daemon.PassOf) int {

@@ -47,6 +47,7 @@ With --detailed-exitcode it exits 0 when nothing would change, 2 when something 
 	detailed := cmd.Flags().Bool("detailed-exitcode", false, "exit 2 when there is something to commit")
 	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, _ []string) error {
 		failed := []error{h.Scan(cmd.Context(), "plan")}
+		printSuspicions(cmd.ErrOrStderr(), h)
 		planned := h.Plan(cmd.Context())
 		for _, p := range planned {
 			failed = append(failed, p.Err)
