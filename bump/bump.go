@@ -136,11 +136,12 @@ type Site struct {
 	Policy Name
 	Part   Part
 	Value  string // the scalar's value now, unquoted
-	// Before and After are the rest of the scalar where Value is only a part of it
-	// ("match" in a marker): Before+Value+After is the whole. They never change.
-	Before, After string
-	Start         int // byte offset of the whole scalar in the file, quotes included
-	End           int // byte offset behind it
+	// Match is the pattern of which Value is the group, where only a part of the
+	// scalar is set. Before and After are the rest of it: Before+Value+After is the
+	// whole. They never change.
+	Match, Before, After string
+	Start                int // byte offset of the whole scalar in the file, quotes included
+	End                  int // byte offset behind it
 	// Note is what a person should know before the field changes: that it is
 	// anchored and how often it is used. Empty for most.
 	Note string

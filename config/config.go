@@ -27,6 +27,7 @@ import (
 	"hoist/policy"
 	"hoist/reconcile"
 	"hoist/scanner"
+	"hoist/setter"
 	"hoist/webhook"
 )
 
@@ -53,16 +54,16 @@ type Policy struct {
 	Policy *policy.Policy // Spec, compiled
 }
 
-// Update sets marked fields below Path in a repository.
+// Update sets marked fields in files of a repository.
 type Update struct {
-	Name       bump.Name
-	Repository bump.Name // of the entry of Repositories
-	Path       string    // slash-separated directory, "." for all of the repository
-	Branch     string    // that commits go to: the branch of the repository
-	Commit     gitpush.CommitSpec
-	Push       gitpush.PushSpec
-	Interval   bump.Duration // between looks although no tag is new; 0 where the file says nothing
-	Suspend    bool
+	Name        bump.Name
+	Repository  bump.Name // of the entry of Repositories
+	setter.Spec           // which files and fields; its paths are cleaned, "." for all of the repository
+	Branch      string    // that commits go to: the branch of the repository
+	Commit      gitpush.CommitSpec
+	Push        gitpush.PushSpec
+	Interval    bump.Duration // between looks although no tag is new; 0 where the file says nothing
+	Suspend     bool
 }
 
 // App is an entry of apply with its repository looked up.
@@ -114,6 +115,20 @@ func (c *Config) Image(name bump.Name) (scanner.Image, bool) {
 		}
 	}
 	return scanner.Image{}, false
+}
+
+// ImageNames returns the image that each policy chooses from, spelt as the
+// configuration does.
+func (c *Config) ImageNames() map[bump.Name]string {
+	spelt := make(map[bump.Name]string, len(c.Images))
+	for _, i := range c.Images {
+		spelt[i.Name] = i.Image
+	}
+	names := make(map[bump.Name]string, len(c.Policies))
+	for _, p := range c.Policies {
+		names[p.Name] = spelt[p.Image]
+	}
+	return names
 }
 
 // Summary counts the entries: "1 repository, 2 images, 2 policies, 1 update".

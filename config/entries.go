@@ -56,11 +56,8 @@ func (b *builder) addPolicy(o origin, p Policy) {
 }
 
 func (b *builder) addUpdate(o origin, u Update) {
-	dir, inside := cleanPath(u.Path)
-	if !inside {
-		b.say(o, "path", fmt.Sprintf("%q leaves the repository", u.Path), "")
-	}
-	u.Path = dir
+	b.check(o, "", u.Spec.Check())
+	u.Spec = u.Cleaned()
 	if u.Interval < 0 {
 		b.say(o, "interval", fmt.Sprintf("%q is negative", time.Duration(u.Interval)), "")
 	}

@@ -4,7 +4,9 @@ import (
 	"slices"
 	"strings"
 
+	"hoist/bump"
 	"hoist/policy"
+	"hoist/setter"
 	"hoist/webhook"
 )
 
@@ -105,6 +107,16 @@ func nativeFields() map[string]known {
 		"updates":                                {text: "Where marked fields are set, and how that is committed."},
 		"updates[].repository":                   {text: "Name of the entry of repositories; namespace:name for one of another namespace.", required: true},
 		"updates[].path":                         {text: "Directory of the repository below which marked fields are set; all of it when absent."},
+		"updates[].paths":                        {text: "Several directories or files, instead of path."},
+		"updates[].paths[]":                      {text: "A directory or a file of the repository."},
+		"updates[].ignore":                       {text: "Patterns of files that do not count, one a line, as in .gitignore; stronger than .sourceignore files."},
+		"updates[].strategy":                     {text: "What is set besides marked fields: nothing (Setters, the default), or the images of kustomizations (kustomize).", enum: []string{setter.Setters, setter.Kustomize}},
+		"updates[].fields":                       {text: "Fields that are set without a marker."},
+		"updates[].fields[].file":                {text: "Pattern of the files, from the root of the repository: environments/*/values.yaml; ** is any number of directories.", required: true},
+		"updates[].fields[].path":                {text: "Path of the field: spec.values.image.tag, spec.containers[0].image, or a JSON pointer.", required: true},
+		"updates[].fields[].policy":              {text: "Name of the policy; namespace:name for one of another namespace.", required: true},
+		"updates[].fields[].part":                {text: "Which part of the image the field holds; the whole reference when absent.", enum: []string{string(bump.Tag), string(bump.Repo), string(bump.Digest)}},
+		"updates[].fields[].match":               {text: "Regular expression (RE2) of the whole value, with one group around what is set."},
 		"updates[].interval":                     {text: "Time between looks although no tag is new."},
 		"updates[].commit":                       {text: "How the commits look.", required: true},
 		"updates[].commit.author":                {text: "Who commits.", required: true},

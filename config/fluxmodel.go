@@ -8,6 +8,7 @@ import (
 	"hoist/gitpush"
 	"hoist/policy"
 	"hoist/scanner"
+	"hoist/setter"
 )
 
 // renamed returns where a room's field stands in a Flux document: below spec,
@@ -128,7 +129,7 @@ func addAutomation(b *builder, o fluxObject) {
 		} `json:"update"`
 	}
 	o.dec.decode(o.spec, "spec", &s)
-	u := Update{Name: o.name, Path: s.Update.Path, Interval: s.Interval, Suspend: s.Suspend, Repository: b.source(o, s.Source)}
+	u := Update{Name: o.name, Spec: setter.Spec{Path: s.Update.Path}, Interval: s.Interval, Suspend: s.Suspend, Repository: b.source(o, s.Source)}
 	if s.Git != nil {
 		u.Commit, u.Push = s.Git.Commit, s.Git.Push
 		if s.Git.Checkout.Ref.Branch != "" {

@@ -62,8 +62,8 @@ func (b *builder) lintUnused() {
 func (b *builder) lintOverlaps() {
 	for i, u := range b.cfg.Updates {
 		for _, other := range b.cfg.Updates[:i] {
-			if u.Repository == other.Repository && (within(u.Path, other.Path) || within(other.Path, u.Path)) {
-				b.warn(b.updates[u.Name].fault("path", fmt.Sprintf("%q overlaps %q of update %q (%s)", u.Path, other.Path, spell(other.Name), b.updates[other.Name].position()), ""))
+			if mine, theirs, ok := overlap(u.Roots(), other.Roots()); ok && u.Repository == other.Repository {
+				b.warn(b.updates[u.Name].fault("path", fmt.Sprintf("%q overlaps %q of update %q (%s)", mine, theirs, spell(other.Name), b.updates[other.Name].position()), ""))
 				break
 			}
 		}
@@ -77,6 +77,18 @@ func (b *builder) lintOverlaps() {
 		}
 		first[key] = r.Name
 	}
+}
+
+// overlap returns the first two directories of which one is in the other.
+func overlap(a, b []string) (mine, theirs string, ok bool) {
+	for _, mine := range a {
+		for _, theirs := range b {
+			if within(mine, theirs) || within(theirs, mine) {
+				return mine, theirs, true
+			}
+		}
+	}
+	return "", "", false
 }
 
 // within says whether a directory is top or below it.

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"hoist/policy"
 	"hoist/reconcile"
 	"hoist/scanner"
+	"hoist/setter"
 	"hoist/webhook"
 )
 
@@ -43,12 +43,12 @@ type imageRef struct {
 
 // nativeUpdate is a native entry of updates.
 type nativeUpdate struct {
-	Repository string             `json:"repository"`
-	Path       string             `json:"path,omitempty"`
-	Interval   bump.Duration      `json:"interval,omitempty"`
-	Commit     gitpush.CommitSpec `json:"commit"`
-	Push       *gitpush.PushSpec  `json:"push,omitempty"`
-	Suspend    bool               `json:"suspend,omitempty"`
+	Repository string `json:"repository"`
+	setter.Spec
+	Interval bump.Duration      `json:"interval,omitempty"`
+	Commit   gitpush.CommitSpec `json:"commit"`
+	Push     *gitpush.PushSpec  `json:"push,omitempty"`
+	Suspend  bool               `json:"suspend,omitempty"`
 }
 
 // section is a list of a native document. Its entries are the fields of all
@@ -161,13 +161,20 @@ func addNativePolicy(b *builder, o origin, parts []any) {
 
 func addNativeUpdate(b *builder, o origin, parts []any) {
 	n := parts[1].(*nativeUpdate)
-	u := Update{Name: parts[0].(*entryName).bump(), Path: n.Path, Commit: n.Commit, Interval: n.Interval, Suspend: n.Suspend}
+	u := Update{Name: parts[0].(*entryName).bump(), Spec: n.Spec, Commit: n.Commit, Interval: n.Interval, Suspend: n.Suspend}
 	if n.Push != nil {
 		u.Push = *n.Push
 	}
 	if name, ok := b.refer(o, "repository", u.Name.Namespace, n.Repository); ok {
 		u.Repository = name
 		b.refs = append(b.refs, reference{o, "repository", "repository", name, false, b.repositories})
+	}
+	for i := range u.Fields {
+		field := fmt.Sprintf("fields[%d].policy", i)
+		if name, ok := b.refer(o, field, u.Name.Namespace, u.Fields[i].Policy); ok {
+			u.Fields[i].Policy = name.String()
+			b.refs = append(b.refs, reference{o, field, "policy", name, false, b.policies})
+		}
 	}
 	b.addUpdate(o, u)
 }
@@ -209,12 +216,4 @@ func (b *builder) refer(o origin, field, namespace, ref string) (bump.Name, bool
 		b.say(o, field, err.Error(), "write the name alone, or namespace:name")
 	}
 	return name, err == nil
-}
-
-// cleanPath returns the directory that a path of an update means, "." for all
-// of the repository, and false where it leads out of it. A leading slash means
-// the root of the repository, as in Flux.
-func cleanPath(p string) (string, bool) {
-	p = path.Clean(strings.TrimLeft(p, "/"))
-	return p, p != ".." && !strings.HasPrefix(p, "../")
 }

@@ -63,7 +63,7 @@ func (c *Config) Annotated(notes func(section string, name bump.Name) []string) 
 		}
 	}
 	for _, u := range c.Updates {
-		n := nativeUpdate{Repository: relative(u.Repository, u.Name), Path: u.Path, Interval: u.Interval, Commit: u.Commit, Suspend: u.Suspend}
+		n := nativeUpdate{Repository: relative(u.Repository, u.Name), Spec: u.Spec, Interval: u.Interval, Commit: u.Commit, Suspend: u.Suspend}
 		if u.Push.Branch != "" {
 			n.Push = &u.Push
 		}
@@ -212,6 +212,10 @@ func structNode(v reflect.Value) *yaml.Node {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct {
+			m.Content = append(m.Content, structNode(v.Field(i)).Content...)
+			continue
+		}
 		if name == "" || name == "-" {
 			continue
 		}

@@ -21,17 +21,22 @@ type drafting struct {
 	verdicts []bump.Verdict
 	drafts   []gitpush.Draft
 	warnings []string
+	notices  []string
 
 	seen  map[position]bool         // sites that an earlier update of this pass has
 	edits map[string][]bump.Verdict // by file, of all drafts so far
 	files map[string]versions
 }
 
+// position tells sites apart; those with a problem may share a place.
 type position struct {
-	file  string
-	start int
-	line  int
+	file    string
+	start   int
+	line    int
+	problem string
 }
+
+func positionOf(s bump.Site) position { return position{s.File, s.Start, s.Line, s.Problem} }
 
 // versions is a file in the tree and after the drafts so far.
 type versions struct{ original, last []byte }
@@ -50,7 +55,7 @@ func newDrafting(tree fs.FS, now time.Time) *drafting {
 func (d *drafting) unseen(sites []bump.Site) []bump.Site {
 	var fresh []bump.Site
 	for _, s := range sites {
-		at := position{s.File, s.Start, s.Line}
+		at := positionOf(s)
 		if !d.seen[at] {
 			d.seen[at] = true
 			fresh = append(fresh, s)
@@ -89,7 +94,7 @@ func (d *drafting) changes(verdicts []bump.Verdict) ([]bump.Change, map[position
 		before, after, err := d.edit(file, mine)
 		if err != nil {
 			for _, v := range mine {
-				failed[position{v.Site.File, v.Site.Start, v.Site.Line}] = err.Error()
+				failed[positionOf(v.Site)] = err.Error()
 			}
 			continue
 		}
@@ -119,7 +124,7 @@ func (d *drafting) edit(file string, verdicts []bump.Verdict) (before, after []b
 // fail turns the bump of a site into a problem.
 func (d *drafting) fail(verdicts []bump.Verdict, at position, reason string) {
 	for i, v := range verdicts {
-		if (position{v.Site.File, v.Site.Start, v.Site.Line}) == at {
+		if positionOf(v.Site) == at {
 			verdicts[i].Outcome, verdicts[i].New, verdicts[i].Reason = bump.Problem, "", reason
 		}
 	}

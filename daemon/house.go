@@ -249,7 +249,7 @@ func (h *House) walker(r gitpush.Repository) (*walker, *gitpush.Mirror, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &walker{repository: r, orders: h.orders, mirror: m, sites: h.sites, memory: newMemory(m, h.orders, h.opt.Now), now: h.opt.Now}
+	w := &walker{repository: r, orders: h.orders, images: h.Config.ImageNames(), mirror: m, sites: h.sites, memory: newMemory(m, h.orders, h.opt.Now), now: h.opt.Now}
 	for _, u := range h.Config.Updates {
 		if u.Repository == r.Name && !u.Suspend {
 			w.updates = append(w.updates, u)

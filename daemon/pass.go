@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"hoist/bump"
@@ -43,6 +44,7 @@ type Proposal struct {
 	Verdicts []bump.Verdict
 	Drafts   []gitpush.Draft
 	Warnings []string
+	Notices  []string // files that were passed over and may hold markers
 }
 
 // Pass is one walk through a repository.
@@ -64,6 +66,7 @@ type walker struct {
 	repository gitpush.Repository
 	updates    []config.Update // of this repository
 	orders     map[bump.Name]plan.Order
+	images     map[bump.Name]string // that each policy chooses from
 	mirror     mirror
 	sites      *setter.Cache
 	memory     *memory // nil where the branch has no history to read
@@ -101,7 +104,7 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 	recall := w.memory.at(ctx, head, tree)
 	draft := newDrafting(tree, w.now())
 	for _, u := range w.updates {
-		sites, err := w.sites.Sites(ctx, tree, setter.Options{Paths: []string{u.Path}})
+		found, err := w.sites.Find(ctx, tree, u.Options(w.images))
 		if ctx.Err() != nil {
 			return Proposal{Head: head, Tree: tree}, ctx.Err()
 		}
@@ -109,23 +112,28 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 			draft.verdicts = append(draft.verdicts, unreadable(u, err))
 			continue
 		}
+		draft.notices = append(draft.notices, found.Notices...)
 		draft.add(u, plan.Decide(plan.Input{
-			Sites: draft.unseen(sites), Orders: w.orders, Selections: selections, Value: setter.Value, Hold: recall.hold,
+			Sites: draft.unseen(found.Sites), Orders: w.orders, Selections: selections, Value: setter.Value, Hold: recall.hold,
 		}))
 	}
 	if recall.err != nil { // what is not remembered might be put back
 		return Proposal{Head: head, Tree: tree}, fmt.Errorf("read history of %s: %w", head.Branch, recall.err)
 	}
-	return Proposal{Head: head, Tree: tree, Verdicts: draft.verdicts, Drafts: draft.drafts, Warnings: draft.warnings}, nil
+	return Proposal{Head: head, Tree: tree, Verdicts: draft.verdicts, Drafts: draft.drafts, Warnings: draft.warnings, Notices: draft.notices}, nil
 }
 
 // unreadable is the verdict on an update whose files cannot be read.
 func unreadable(u config.Update, err error) bump.Verdict {
+	at := strings.Join(u.Roots(), ", ")
+	if file := new(fs.PathError); errors.As(err, &file) {
+		at = file.Path
+	}
 	reason := fmt.Sprintf("update %s: %v", u.Name.Name, err)
 	if errors.Is(err, fs.ErrNotExist) {
-		reason = fmt.Sprintf("update %s: the repository has no %q; correct the update's path", u.Name.Name, u.Path)
+		reason = fmt.Sprintf("update %s: the repository has no %q; correct the update's path", u.Name.Name, at)
 	}
-	return bump.Verdict{Site: bump.Site{File: u.Path, Problem: reason}, Outcome: bump.Problem, Reason: reason}
+	return bump.Verdict{Site: bump.Site{File: at, Problem: reason}, Outcome: bump.Problem, Reason: reason}
 }
 
 // Pause waits for d, or until ctx ends and then returns its error.

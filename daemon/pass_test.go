@@ -56,7 +56,7 @@ func newWalker(t *testing.T, m mirror, names ...string) (*walker, map[bump.Name]
 	t.Helper()
 	w := &walker{mirror: m, sites: setter.NewCache(), now: time.Now, orders: make(map[bump.Name]plan.Order)}
 	w.updates = []config.Update{{
-		Name: bump.Name{Namespace: "hoist", Name: "all"}, Path: ".",
+		Name: bump.Name{Namespace: "hoist", Name: "all"}, Spec: setter.Spec{Path: "."},
 		Commit: gitpush.CommitSpec{Author: gitpush.Author{Name: "Hoist", Email: "hoist@example.com"}},
 	}}
 	selections := make(map[bump.Name]bump.Selection)

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +19,10 @@ import (
 // the listings of the directories above it. Trees without hashes are read whole
 // each time.
 //
+// A file is known by its hash and by what is looked for in it; a directory by its
+// hash, and where patterns ignore files or fields are named by their file, also by
+// its path and by these.
+//
 // A cache is meant for one repository. It keeps what the last pass with the same
 // Options reached and lets go of the rest. It is safe for several goroutines.
 type Cache struct {
@@ -27,6 +30,7 @@ type Cache struct {
 	dirs  map[hash]*dir
 	files map[hash]*content
 	roots map[string][]*dir // the last roots by Options
+	last  map[string]result // what the last pass found, by Options
 	live  int               // entries that the last sweep left
 	mark  int               // number of the last sweep
 }
@@ -39,12 +43,20 @@ type hash struct {
 	max  int64
 }
 
+// result is what a pass found in a whole tree.
+type result struct {
+	tree string // hash of its root
+	Found
+}
+
 // dir is a directory as it was read.
 type dir struct {
 	key   hash
 	dirs  []subdir
 	files []entry
-	some  bool // there is a site in it or below
+	odd   []oddity
+	some  bool // there is something to tell of in it or below
+	odds  bool // some of that is oddities
 	mark  int
 }
 
@@ -53,9 +65,9 @@ type subdir struct {
 	dir  *dir
 }
 
-// entry is a file of a directory. Those without sites are kept for the marks alone.
+// entry is a file of a directory. Those with nothing to tell are kept for the marks alone.
 type entry struct {
-	name string // empty where the content has no sites
+	name string // empty where the content has nothing to tell
 	*content
 }
 
@@ -63,69 +75,70 @@ type entry struct {
 type content struct {
 	key   hash
 	sites []bump.Site
+	asked []int // of Options.Fields: those whose pattern means the file
+	found []int // of asked: those whose field is there, or cannot be looked for
 	mark  int
 }
 
 // NewCache returns an empty cache.
 func NewCache() *Cache {
-	return &Cache{dirs: map[hash]*dir{}, files: map[hash]*content{}, roots: map[string][]*dir{}}
+	return &Cache{dirs: map[hash]*dir{}, files: map[hash]*content{}, roots: map[string][]*dir{}, last: map[string]result{}}
 }
 
-// Sites returns the marked fields of the files below opt.Paths, sorted by file,
-// then by position. Files are those that end in .yaml or .yml or are called
-// Kustomization, as in Flux, and any name that opt.Paths gives in full; a .json
-// file with a marker is a problem. Directories called .git, symbolic links and
-// special files are passed over.
+// Sites returns the sites of what [Cache.Find] finds.
+func (c *Cache) Sites(ctx context.Context, tree fs.FS, opt Options) ([]bump.Site, error) {
+	found, err := c.Find(ctx, tree, opt)
+	return found.Sites, err
+}
+
+// Find returns the fields to set in the files below opt.Paths. Files are those
+// that end in .yaml or .yml or are called Kustomization, as in Flux, any name that
+// opt.Paths gives in full, and those that a field of opt names; a .json file with
+// a marker is a problem. Directories called .git are passed over; symbolic links
+// are not followed, submodules not entered and special files not read.
 //
 // Every marker has its site, so a file that cannot be parsed, edited or
 // understood is a site with a Problem and no error. The error is non-nil when a
-// path does not exist, the tree cannot be read or ctx ends: then there are no
-// sites, never a part of them.
-func (c *Cache) Sites(ctx context.Context, tree fs.FS, opt Options) ([]bump.Site, error) {
+// path does not exist, the tree cannot be read or ctx ends: then nothing is
+// found, never a part of it.
+func (c *Cache) Find(ctx context.Context, tree fs.FS, opt Options) (Found, error) {
 	paths, err := clean(opt.Paths)
 	if err != nil {
-		return nil, err
+		return Found{}, err
 	}
-	limit := opt.MaxFileSize
-	if limit <= 0 {
-		limit = DefaultMaxFileSize
-	}
-	w := newWalker(ctx, c, tree, limit)
-	sites, roots, err := w.walk(paths)
+	r, err := newRules(opt)
 	if err != nil {
-		return nil, err
+		return Found{}, err
 	}
-	if w.hashed {
-		c.keep(fmt.Sprintf("%d %q", limit, paths), roots, w.newDirs, w.newFiles)
+	options := fmt.Sprintf("%d %q %s%s", r.limit, paths, r.print, r.ignore.print())
+	whole, hashed := "", false
+	if fi, err := fs.Stat(tree, "."); err == nil {
+		whole, hashed = hashOf(fi)
 	}
-	sortSites(sites)
-	return sites, nil
+	if known, ok := c.known(options, whole); hashed && ok {
+		return known, nil
+	}
+	w := newWalker(ctx, c, tree, r)
+	if err := w.walk(paths); err != nil {
+		return Found{}, err
+	}
+	found := w.found(paths)
+	if hashed {
+		c.keep(options, w, result{whole, found})
+		found.Sites = slices.Clone(found.Sites)
+	}
+	return found, nil
 }
 
-// clean returns paths as io/fs spells them, without those below another.
-func clean(paths []string) ([]string, error) {
-	if len(paths) == 0 {
-		return []string{"."}, nil
+// known returns what was found with the same options in the same tree.
+func (c *Cache) known(options, tree string) (Found, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, ok := c.last[options]
+	if !ok || last.tree != tree {
+		return Found{}, false
 	}
-	var out []string
-	for _, p := range paths {
-		q := path.Clean(strings.TrimLeft(strings.TrimPrefix(p, "./"), "/"))
-		if p == "" || strings.Trim(p, "/") == "" {
-			q = "."
-		}
-		if !fs.ValidPath(q) {
-			return nil, fmt.Errorf("path %q leaves the repository", p)
-		}
-		out = append(out, q)
-	}
-	slices.Sort(out)
-	out = slices.Compact(out)
-	all := slices.Clone(out)
-	return slices.DeleteFunc(out, func(p string) bool {
-		return slices.ContainsFunc(all, func(q string) bool {
-			return q != p && (q == "." || strings.HasPrefix(p, q+"/"))
-		})
-	}), nil
+	return Found{slices.Clone(last.Sites), slices.Clone(last.Notices)}, true
 }
 
 // compact makes a map key of a hash as a Hasher spells it.
@@ -152,16 +165,16 @@ func (c *Cache) file(h hash) *content {
 	return c.files[h]
 }
 
-// keep takes in what a finished pass has read and sweeps when half of the cache
-// may be stale.
-func (c *Cache) keep(options string, roots, dirs []*dir, files []*content) {
+// keep takes in what a finished pass has read and found, and sweeps when half of
+// the cache may be stale.
+func (c *Cache) keep(options string, w *walker, r result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.roots[options] = roots
-	for _, d := range dirs {
+	c.roots[options], c.last[options] = w.reached(), r
+	for _, d := range w.newDirs {
 		c.dirs[d.key] = d
 	}
-	for _, f := range files {
+	for _, f := range w.newFiles {
 		c.files[f.key] = f
 	}
 	if n := len(c.dirs) + len(c.files); n > 2*c.live+1000 {
@@ -203,30 +216,15 @@ func (d *dir) touch(mark int) {
 	}
 }
 
-// flatten appends the sites of d, which is called name in the tree.
-func (d *dir) flatten(name string, sites []bump.Site) []bump.Site {
-	if !d.some {
-		return sites
-	}
-	for _, f := range d.files {
-		for _, s := range f.sites {
-			s.File = path.Join(name, f.name)
-			sites = append(sites, s)
-		}
-	}
-	for _, s := range d.dirs {
-		sites = s.dir.flatten(path.Join(name, s.name), sites)
-	}
-	return sites
-}
-
-// settle works out, from the leaves up, which of the new directories hold sites.
+// settle works out, from the leaves up, which of the new directories have
+// something to tell.
 func (d *dir) settle() {
+	d.some = d.odds
 	for _, s := range d.dirs {
 		d.some = d.some || s.dir.some
 	}
 	for i, f := range d.files {
-		if len(f.sites) == 0 {
+		if len(f.sites) == 0 && len(f.asked) == 0 {
 			d.files[i].name = ""
 			continue
 		}

@@ -185,7 +185,7 @@ func TestCacheSameBytesTwice(t *testing.T) {
 	g := &gitTree{MapFS: fstest.MapFS{"a/one.yaml": f, "b/one.yaml": f, "b/two.yml": f, "c/one.json": f, "d/Kustomization": f, "e/one.txt": f}}
 	c := NewCache()
 	want := []string{"a/one.yaml:1 x:1", "b/one.yaml:1 x:1", "b/two.yml:1 x:1",
-		"c/one.json:1 !marker in a JSON file, which has no comments: write the file in YAML, or set the image elsewhere", "d/Kustomization:1 x:1"}
+		"c/one.json:1 !marker in a JSON file, which has no comments: write the file in YAML, or name the field in the configuration (fields of the update)", "d/Kustomization:1 x:1"}
 	wantStrings(t, "sites", mustSites(t, c, g, Options{}), want...)
 	opened, _ := g.forget()
 	if len(opened) != 2 {

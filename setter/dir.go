@@ -34,6 +34,19 @@ func (d diskTree) Stat(name string) (fs.FileInfo, error) {
 	return os.Lstat(full)
 }
 
+// Lstat implements [fs.ReadLinkFS].
+func (d diskTree) Lstat(name string) (fs.FileInfo, error) { return d.Stat(name) }
+
+// ReadLink implements [fs.ReadLinkFS].
+func (d diskTree) ReadLink(name string) (string, error) {
+	full, err := d.full("readlink", name)
+	if err != nil {
+		return "", err
+	}
+	to, err := os.Readlink(full)
+	return filepath.ToSlash(to), err
+}
+
 // ReadDir implements [fs.ReadDirFS].
 func (d diskTree) ReadDir(name string) ([]fs.DirEntry, error) {
 	full, err := d.full("open", name)

@@ -23,6 +23,7 @@ type file struct {
 	leafs []leaf
 	names map[int]bump.Object // of the collections that were asked for
 	uses  map[*yaml.Node]int  // aliases of each node; nil until one is asked for
+	at    map[*yaml.Node]int  // the index of each leaf; nil until one is asked for
 }
 
 type role int

@@ -3,6 +3,7 @@ package setter
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,7 +42,11 @@ func Edit(before []byte, vs []bump.Verdict) (after []byte, err error) {
 		}
 	}
 	after = splice(before, edits)
-	if err := prove(f, after, edits); err != nil {
+	err = prove(f, after, edits)
+	if err == nil && json.Valid(before) && !json.Valid(after) {
+		err = errors.New("the file would no longer be JSON")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: edit refused, it would change more than the marked fields: %w", edits[0].site.File, err)
 	}
 	return after, nil
@@ -95,7 +100,7 @@ func (e *edit) resolve(f *file) error {
 	l := f.leafs[e.leaf]
 	s := e.site
 	old := s.Before + s.Value + s.After
-	start, end, problem := f.editable(l, old != s.Value)
+	start, end, problem := f.editable(l, s.Match != "")
 	if problem != "" {
 		return errors.New(problem)
 	}
@@ -103,7 +108,8 @@ func (e *edit) resolve(f *file) error {
 		return stale
 	}
 	raw := f.src[start:end]
-	if now := l.node.Value; now != old && !(block(l.node) && string(raw) == old) || old != s.Value && !f.verbatim(l) {
+	inJSON := strings.HasSuffix(s.File, ".json") // where a plain value is a number, and single quotes are none
+	if now := l.node.Value; now != old && !(block(l.node) && string(raw) == old) || s.Match != "" && !f.verbatim(l) {
 		return fmt.Errorf("field holds %q and not %q: the file has changed", shorten(now), shorten(old))
 	}
 	switch {
@@ -111,11 +117,11 @@ func (e *edit) resolve(f *file) error {
 		e.raw = e.full
 	case raw[0] == '"' || raw[0] == '\'':
 		e.raw = string(raw[0]) + e.full + string(raw[0])
-	case plainSafe(s.Before, e.new, s.After):
+	case !inJSON && plainSafe(s.Before, e.new, s.After):
 		e.raw = e.full
 	case !strings.ContainsAny(s.Before+s.After, `"\\`):
 		e.raw = `"` + e.full + `"`
-	case !strings.Contains(s.Before+s.After, `'`):
+	case !inJSON && !strings.Contains(s.Before+s.After, `'`):
 		e.raw = `'` + e.full + `'`
 	default:
 		return fmt.Errorf("field would become %q, which needs quotes and holds both kinds: put it into quotes yourself", shorten(e.full))

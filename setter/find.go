@@ -3,6 +3,7 @@ package setter
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -11,38 +12,94 @@ import (
 	"hoist/bump"
 )
 
-// find returns a site for every marker of a file, in the order of the file,
-// without the file's name.
+// find returns the sites of a file in which markers alone count.
 func find(src []byte) []bump.Site {
-	if wide := utf16(src); wide != nil {
-		return wide
+	sites, _ := look{markers: true}.find(src)
+	return sites
+}
+
+// find returns what is looked for in a file, in the order of the file and without
+// the file's name. found are the fields of the configuration that are there.
+func (l look) find(src []byte) (sites []bump.Site, found []int) {
+	first := -1
+	if l.markers && l.json {
+		sites = everywhere(src, "marker in a JSON file, which has no comments: write the file in YAML, or name the field in the configuration (fields of the update)")
+	} else if l.markers {
+		first = next(src, 0)
 	}
-	first := next(src, 0)
-	if first < 0 {
-		return nil
+	if wide := encoding(src); wide != "" {
+		return l.trouble(narrow(src), "is "+wide+": convert it to UTF-8")
+	}
+	if first < 0 && !l.more() {
+		return sites, nil
 	}
 	if !utf8.Valid(src) || bytes.IndexByte(src, 0) >= 0 {
-		return everywhere(src, "file has a marker but is not UTF-8 text: convert it")
+		return l.trouble(src, "is not UTF-8 text: convert it")
+	}
+	if bytes.HasPrefix(src, []byte("version https://git-lfs")) {
+		return l.trouble(src, "is a Git LFS pointer, its content is not in the repository: take the file out of LFS")
 	}
 	f, err := parse(src)
 	if err != nil {
-		return everywhere(src, fmt.Sprintf("file has a marker but is %s", err))
+		return l.trouble(src, fmt.Sprintf("is %s", err))
 	}
-	var sites []bump.Site
-	marked := map[int]int{} // leaf -> line of the marker that holds it
+	claims := claims{}
 	for at := first; at >= 0; {
-		s, end, ok := f.site(at, marked)
+		s, end, ok := f.site(at, claims)
 		if ok {
 			sites = append(sites, s)
 		}
 		at = next(src, end)
 	}
+	for _, r := range l.fields {
+		named := f.named(r, claims)
+		if len(named) > 0 {
+			found = append(found, r.index)
+		}
+		sites = append(sites, slices.DeleteFunc(named, func(s bump.Site) bool { return s == bump.Site{} })...)
+	}
+	if l.images != nil {
+		sites = append(sites, f.images(l.images, claims)...)
+	}
 	sortSites(sites)
+	return sites, found
+}
+
+// trouble returns the sites of a file that cannot be understood.
+func (l look) trouble(src []byte, why string) (sites []bump.Site, found []int) {
+	if l.markers {
+		sites = everywhere(src, "file has a marker but "+why)
+	}
+	for _, r := range l.fields {
+		found = append(found, r.index)
+	}
+	return append(sites, l.unread(why)...), found
+}
+
+// unread says of all but markers that the file they are in cannot be understood.
+func (l look) unread(why string) (sites []bump.Site) {
+	for _, r := range l.fields {
+		sites = append(sites, bump.Site{Policy: r.name, Part: r.Part, Problem: fmt.Sprintf("fields[%d] names this file, but it %s", r.index, why)})
+	}
+	if l.images != nil {
+		sites = append(sites, bump.Site{Problem: "images of this kustomization cannot be set: it " + why})
+	}
 	return sites
 }
 
+// claims tells which leafs are set already, and what said so.
+type claims map[int]claim
+
+type claim struct {
+	line   int    // of the marker, 0 for a field of the configuration
+	by     string // for a message
+	policy bump.Name
+	part   bump.Part
+	match  string
+}
+
 // site returns what the marker key at offset asks for, and where to go on.
-func (f *file) site(offset int, marked map[int]int) (s bump.Site, end int, ok bool) {
+func (f *file) site(offset int, taken claims) (s bump.Site, end int, ok bool) {
 	line := f.lines.number(offset)
 	problem := func(text string) (bump.Site, int, bool) {
 		s.Line, s.Problem = line, text
@@ -69,10 +126,10 @@ func (f *file) site(offset int, marked map[int]int) (s bump.Site, end int, ok bo
 	if trouble != "" {
 		return problem(trouble)
 	}
-	if other, twice := marked[i]; twice {
-		return problem(fmt.Sprintf("field is marked twice, first in line %d: delete one of the markers", other))
+	if other, twice := taken[i]; twice {
+		return problem(fmt.Sprintf("field is marked twice, first in line %d: delete one of the markers", other.line))
 	}
-	marked[i] = line
+	taken[i] = claim{line, fmt.Sprintf("the marker in line %d", line), m.policy, m.part, m.match.String()}
 	if trouble = f.fill(&s, i, m.match); trouble != "" {
 		return problem(trouble)
 	}
@@ -98,6 +155,7 @@ func (f *file) fill(s *bump.Site, i int, m *match) (problem string) {
 	if m == nil {
 		return ""
 	}
+	s.Match = m.text
 	if !f.verbatim(l) {
 		return "value of which a part is set has escapes or several lines: write it on one line and without escapes"
 	}
@@ -157,7 +215,7 @@ func (f *file) editable(l leaf, part bool) (start, end int, problem string) {
 	case l.step.role == name:
 		return 0, 0, "marker stands behind a key: write it behind the value"
 	case l.empty():
-		return 0, 0, "marker stands behind a field without a value: write a value before it"
+		return 0, 0, "field has no value: write one, which is then replaced"
 	case l.node.Style&yaml.TaggedStyle != 0 && l.node.ShortTag() != "!!str":
 		return 0, 0, fmt.Sprintf("value has the tag %s, so it is not a text: take the tag away", l.node.ShortTag())
 	case !block(l.node):
@@ -211,27 +269,27 @@ func everywhere(src []byte, problem string) []bump.Site {
 	return sites
 }
 
-// utf16 returns the sites of a file whose byte order mark says UTF-16, nil for others.
-func utf16(src []byte) []bump.Site {
-	little, big := bytes.HasPrefix(src, []byte("\xff\xfe")), bytes.HasPrefix(src, []byte("\xfe\xff"))
-	if !little && !big {
-		return nil
+// encoding returns the name of another encoding than UTF-8 that the byte order mark
+// says, or nothing.
+func encoding(src []byte) string {
+	if bytes.HasPrefix(src, []byte("\xff\xfe")) || bytes.HasPrefix(src, []byte("\xfe\xff")) {
+		return "UTF-16"
 	}
-	narrow := make([]byte, 0, len(src)/2)
+	return ""
+}
+
+// narrow returns the ASCII characters of UTF-16, and a question mark for others.
+func narrow(src []byte) []byte {
+	out := make([]byte, 0, len(src)/2)
 	for i := 2; i+1 < len(src); i += 2 {
 		low, high := src[i], src[i+1]
-		if big {
+		if src[0] == 0xfe {
 			low, high = high, low
 		}
 		if high != 0 {
 			low = '?'
 		}
-		narrow = append(narrow, low)
+		out = append(out, low)
 	}
-	return everywhere(narrow, "file has a marker but is UTF-16: convert it to UTF-8")
-}
-
-// findJSON reports the markers of a JSON file, where none can work.
-func findJSON(src []byte) []bump.Site {
-	return everywhere(src, `marker in a JSON file, which has no comments: write the file in YAML, or set the image elsewhere`)
+	return out
 }

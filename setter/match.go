@@ -43,6 +43,14 @@ func newMatch(text string) (*match, error) {
 	return &match{text, re}, nil
 }
 
+// String returns the pattern; it is empty for nil.
+func (m *match) String() string {
+	if m == nil {
+		return ""
+	}
+	return m.text
+}
+
 // cut splits a value around the group. ok is false when the value does not match,
 // or does without the group.
 func (m *match) cut(value string) (before, group, after string, ok bool) {

@@ -54,20 +54,26 @@ func identity(n *yaml.Node) bump.Object {
 	return o
 }
 
-// field returns the value of a mapping's key, an alias resolved once, or nil.
-func field(n *yaml.Node, key string) *yaml.Node {
-	if n.Kind != yaml.MappingNode {
+// own returns the value of a mapping's key, an alias as it is, or nil.
+func own(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
 		return nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
-			if v := n.Content[i+1]; v.Kind == yaml.AliasNode {
-				return v.Alias
-			}
 			return n.Content[i+1]
 		}
 	}
 	return nil
+}
+
+// field is own with an alias resolved once.
+func field(n *yaml.Node, key string) *yaml.Node {
+	v := own(n, key)
+	if v != nil && v.Kind == yaml.AliasNode {
+		return v.Alias
+	}
+	return v
 }
 
 func text(n *yaml.Node) string {

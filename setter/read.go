@@ -35,28 +35,25 @@ func (r *reader) read(j job) error {
 	if err != nil {
 		return fmt.Errorf("look for marked fields in %s: %w", j.name, err)
 	}
-	switch {
-	case !whole:
-		j.into.sites, err = tooLarge(src, f, r.limit)
-		if err != nil {
-			return fmt.Errorf("look for marked fields in %s: %w", j.name, err)
-		}
-	case j.kind == jsonFile:
-		j.into.sites = findJSON(src)
-	default:
-		j.into.sites = safely(src)
+	if whole {
+		j.into.sites, j.into.found = j.look.safely(src)
+		return nil
+	}
+	j.into.found = j.into.asked
+	if j.into.sites, err = j.look.tooLarge(src, f, r.limit); err != nil {
+		return fmt.Errorf("look for marked fields in %s: %w", j.name, err)
 	}
 	return nil
 }
 
 // safely is find, but a mistake of ours in one file does not end the program.
-func safely(src []byte) (sites []bump.Site) {
+func (l look) safely(src []byte) (sites []bump.Site, found []int) {
 	defer func() {
 		if p := recover(); p != nil {
-			sites = everywhere(src, fmt.Sprintf("file has a marker but Hoist cannot understand the file, which is a mistake of ours (%v)", p))
+			sites, found = l.trouble(src, fmt.Sprintf("Hoist cannot understand it, which is a mistake of ours (%v)", p))
 		}
 	}()
-	return find(src)
+	return l.find(src)
 }
 
 // fill reads f up to one byte more than the limit and reports whether that was all.
@@ -85,9 +82,19 @@ func (r *reader) fill(f io.Reader) (src []byte, whole bool, err error) {
 	}
 }
 
-// tooLarge searches a file of which head is already read, without holding more of
-// it than a window.
-func tooLarge(head []byte, rest io.Reader, limit int64) ([]bump.Site, error) {
+// tooLarge returns the sites of a file of which head is already read, and more than
+// limit is there: all have a problem.
+func (l look) tooLarge(head []byte, rest io.Reader, limit int64) (sites []bump.Site, err error) {
+	why := fmt.Sprintf("larger than %d bytes: split it", limit)
+	if l.markers {
+		sites, err = searchLarge(head, rest, "file has a marker but is "+why)
+	}
+	return append(sites, l.unread("is "+why)...), err
+}
+
+// searchLarge returns a site with the problem for the first marker, without holding
+// more of the file than a window.
+func searchLarge(head []byte, rest io.Reader, problem string) ([]bump.Site, error) {
 	const window = 64 << 10
 	overlap := 1 << 10 // so that a marker on the edge of two windows is seen in one of them
 	buf := append(make([]byte, 0, len(head)+window), head...)
@@ -95,10 +102,7 @@ func tooLarge(head []byte, rest io.Reader, limit int64) ([]bump.Site, error) {
 	for {
 		for at := next(buf, 0); at >= 0; at = next(buf, at+len(key)) {
 			if line, _ := lineOf(buf, at); markerLike.Match(line) {
-				return []bump.Site{{
-					Line:    lines + number(buf, at),
-					Problem: fmt.Sprintf("file has a marker but is larger than %d bytes: split it", limit),
-				}}, nil
+				return []bump.Site{{Line: lines + number(buf, at), Problem: problem}}, nil
 			}
 		}
 		if drop := len(buf) - overlap; drop > 0 {

@@ -34,7 +34,7 @@ func TestValue(t *testing.T) {
 		{bump.Repo, with, "registry.example.com:5000/acme/web", ""},
 		{bump.Tag, with, "1.2.3", ""},
 		{bump.Digest, with, digest, ""},
-		{bump.Digest, without, "", "marker asks for the digest, but policy a:b reflects none: mark the tag with :tag, or the whole reference with no suffix"},
+		{bump.Digest, without, "", "the digest is asked for, but policy a:b reflects none: ask for the tag or for the whole reference, or let the policy reflect digests"},
 		{"size", with, "", `unknown part "size" of an image`},
 		{bump.Whole, bump.Selection{Policy: with.Policy}, "", "policy a:b has selected nothing"},
 		{bump.Tag, selection(t, "a:b", "nginx:1 # x"), "", `policy a:b selected "1 # x", which is not an image reference`},

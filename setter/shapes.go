@@ -42,7 +42,7 @@ func (s *search) document(n *yaml.Node) {
 	o := identity(n)
 	group, _, _ := strings.Cut(o.APIVersion, "/")
 	switch {
-	case group == "kustomize.config.k8s.io" || o.APIVersion == "" && kustomizeFile(s.name):
+	case group == "kustomize.config.k8s.io" || o.APIVersion == "" && isKustomization(path.Base(s.name)):
 		s.kustomize(own(n, "images"))
 	case group == "kustomize.toolkit.fluxcd.io":
 		s.kustomize(own(own(n, "spec"), "images"))
@@ -60,26 +60,9 @@ func (s *search) document(n *yaml.Node) {
 	}
 }
 
-func kustomizeFile(name string) bool {
-	return slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, path.Base(name))
-}
-
 // custom tells whether an API group is not one of Kubernetes itself.
 func custom(group string) bool {
 	return strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
-}
-
-// own returns the value of a mapping's key without following an alias, or nil.
-func own(n *yaml.Node, key string) *yaml.Node {
-	if n == nil || n.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
-		}
-	}
-	return nil
 }
 
 // workload looks for pod templates, however deep they stand.

@@ -11,6 +11,7 @@ import (
 	"hoist/config"
 	"hoist/gitpush"
 	"hoist/scanner"
+	"hoist/setter"
 )
 
 // firstConfig returns the configuration for the policies of a plan, as name is
@@ -24,7 +25,7 @@ func firstConfig(dir, name string, p *initPlan) ([]byte, error) {
 	}
 	c := &config.Config{
 		Repositories: []gitpush.Repository{{Name: repository, URL: source.URL, Branch: source.Branch}},
-		Updates: []config.Update{{Name: repository, Repository: repository, Path: update,
+		Updates: []config.Update{{Name: repository, Repository: repository, Spec: setter.Spec{Path: update},
 			Commit: gitpush.CommitSpec{Author: gitpush.Author{Name: gitpush.DefaultAuthor, Email: "hoist@example.com"}}}},
 	}
 	for _, n := range p.policies {
