@@ -50,7 +50,7 @@ func (g *gitTree) list(name string) ([]fs.DirEntry, error) {
 }
 
 func (g *gitTree) Stat(name string) (fs.FileInfo, error) {
-	fi, err := g.MapFS.Stat(name)
+	fi, err := g.MapFS.Lstat(name)
 	if err != nil {
 		return nil, err
 	}

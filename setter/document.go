@@ -22,6 +22,7 @@ type file struct {
 	colls []coll
 	leafs []leaf
 	names map[int]bump.Object // of the collections that were asked for
+	parts []int               // where lines of "---" and "..." start; nil until one is asked for
 	uses  map[*yaml.Node]int  // aliases of each node; nil until one is asked for
 	at    map[*yaml.Node]int  // the index of each leaf; nil until one is asked for
 }
@@ -136,6 +137,9 @@ func (f *file) leaf(n *yaml.Node, at step, val *yaml.Node) error {
 	last := 0
 	if len(f.leafs) > 0 {
 		last = f.leafs[len(f.leafs)-1].end
+	}
+	if l.from < 0 && n.Value == "" && n.Style == 0 && n.Anchor == "" {
+		l.from = len(f.src) // the library places what a last document of comments holds behind the file
 	}
 	ok := l.from >= 0
 	if ok {

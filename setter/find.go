@@ -212,7 +212,7 @@ func (f *file) editable(l leaf, part bool) (start, end int, problem string) {
 	switch {
 	case l.node.Kind == yaml.AliasNode:
 		return 0, 0, fmt.Sprintf("value is the alias *%s: mark the value at its anchor instead", l.node.Value)
-	case l.step.role == name:
+	case f.inKey(l.step):
 		return 0, 0, "marker stands behind a key: write it behind the value"
 	case l.empty():
 		return 0, 0, "field has no value: write one, which is then replaced"
@@ -226,6 +226,14 @@ func (f *file) editable(l leaf, part bool) (start, end int, problem string) {
 		return 0, 0, "value is a block of several lines or words: write it on one line"
 	}
 	return l.body.start, l.body.end, ""
+}
+
+// inKey reports whether what at leads to is a key, or is within one.
+func (f *file) inKey(at step) bool {
+	for at.role != name && at.parent >= 0 {
+		at = f.colls[at.parent].step
+	}
+	return at.role == name
 }
 
 // outside says why a marker that is in no comment cannot be followed, and where

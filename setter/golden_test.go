@@ -2,7 +2,9 @@ package setter
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,7 +18,8 @@ import (
 var unescape = strings.NewReplacer("^M", "\r", "^BOM", "\ufeff", "^I", "\t", "^S", " ", "^END\n", "")
 
 // TestGolden runs the archives of testdata/setter: the selections make of before
-// what after says, and problems lists the markers that cannot be followed.
+// what after says, and problems lists the sites that cannot be followed. update is
+// the section of the configuration, as JSON, and file the name of the file.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("../testdata/setter/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -46,7 +49,8 @@ func golden(t *testing.T, name string) {
 	if got, err := Edit(before, nil); err != nil || string(got) != part["before"] {
 		t.Errorf("no selection: %q, %v, want not one byte changed", got, err)
 	}
-	sites := find(before)
+	l := lookOf(t, part, selections)
+	sites := l.sites(before)
 	var problems strings.Builder
 	for _, s := range sites {
 		if s.Problem != "" {
@@ -60,12 +64,49 @@ func golden(t *testing.T, name string) {
 	if string(after) != part["after"] {
 		t.Errorf("after:\n%s\nwant:\n%s", after, part["after"])
 	}
-	if len(find(after)) != len(sites) {
-		t.Errorf("%d markers after the edit, want %d", len(find(after)), len(sites))
+	if n := len(l.sites(after)); n != len(sites) {
+		t.Errorf("%d sites after the edit, want %d", n, len(sites))
 	}
-	if again := apply(t, after, find(after), selections); !bytes.Equal(again, after) {
+	if again := apply(t, after, l.sites(after), selections); !bytes.Equal(again, after) {
 		t.Errorf("a second time:\n%s\nwant:\n%s", again, after)
 	}
+}
+
+// lookOf returns what an archive looks for in its file.
+func lookOf(t *testing.T, part map[string]string, selections map[bump.Name]bump.Selection) look {
+	var spec Spec
+	if text := part["update"]; text != "" {
+		if err := json.Unmarshal([]byte(text), &spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if faults := spec.Check(); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	images := map[bump.Name]string{}
+	for name, s := range selections {
+		images[name] = s.Image()
+	}
+	r, err := newRules(spec.Options(images))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := strings.TrimSpace(part["file"])
+	if file == "" {
+		file = "web.yaml"
+	}
+	return r.lookAt(file, kindOf(path.Base(file)))
+}
+
+// sites returns the sites of a file as [Sites] does.
+func (l look) sites(src []byte) []bump.Site {
+	sites, _ := l.find(src)
+	for i := range sites {
+		if l.json {
+			sites[i].File = "web.json"
+		}
+	}
+	return sites
 }
 
 // verdicts returns a bump for each good site with another value than the selection's.

@@ -167,6 +167,9 @@ func (f *file) below(c comment, m marker) (int, string) {
 	for next < len(f.leafs) && f.leafs[next].empty() && f.leafs[next].from <= c.end {
 		next++
 	}
+	if c.alone && f.barren(c, next) {
+		return 0, "marker stands in a document that holds nothing but comments: write it behind the value"
+	}
 	if next == len(f.leafs) {
 		return 0, "marker marks nothing, no field follows it: write it behind the value"
 	}
@@ -191,6 +194,36 @@ func (f *file) below(c comment, m marker) (int, string) {
 		return 0, fmt.Sprintf("marker stands above %q, which does not look like what it asks for: write it behind the value", k)
 	}
 	return i, ""
+}
+
+// barren reports whether no field is in the document that the comment c stands in.
+// next is the index of the leaf that follows it.
+func (f *file) barren(c comment, next int) bool {
+	from, to := 0, len(f.src)
+	if prev := f.before(c.start); prev >= 0 {
+		from = f.leafs[prev].end
+	}
+	for next < len(f.leafs) && f.leafs[next].empty() {
+		next++ // the nothing that a document of comments holds
+	}
+	if next < len(f.leafs) {
+		to = f.leafs[next].from
+	}
+	return (from == 0 || f.parted(from, c.start)) && (to == len(f.src) || f.parted(c.end, to))
+}
+
+// parted reports whether a line of "---" or "..." stands between two offsets.
+func (f *file) parted(from, to int) bool {
+	if f.parts == nil {
+		f.parts = []int{}
+		for _, start := range f.lines.starts {
+			if documentEnd(f.src[start:f.lines.end(start)]) {
+				f.parts = append(f.parts, start)
+			}
+		}
+	}
+	i, _ := slices.BinarySearch(f.parts, from)
+	return i < len(f.parts) && f.parts[i] < to
 }
 
 // adjacent reports whether gap, which follows a comment, leads to the next line
