@@ -114,8 +114,8 @@ func TestCacheKnowsTheRules(t *testing.T) {
 		{Options{Paths: []string{"apps"}}, all[:1]},
 		{field, []string{all[0], "apps/kustomization.yaml:1 v1", all[1]}},
 		{Options{}, all},
-		{Options{Kustomize: imagesOf("n:z=x")}, []string{all[0], "apps/kustomization.yaml:1 v1", all[1]}},
-		{Options{Kustomize: imagesOf("n:z=y")}, all},
+		{Options{Kustomize: policyImages("n:z=x")}, []string{all[0], "apps/kustomization.yaml:1 v1", all[1]}},
+		{Options{Kustomize: policyImages("n:z=y")}, all},
 	} {
 		wantStrings(t, fmt.Sprintf("sites with %+v", round.opt), mustSites(t, c, g, round.opt), round.want...)
 	}

@@ -10,8 +10,8 @@ import (
 	"hoist/bump"
 )
 
-// imagesOf returns the images of policies, each written "ns:name=image".
-func imagesOf(policies ...string) map[bump.Name]string {
+// policyImages returns the images of policies, each written "ns:name=image".
+func policyImages(policies ...string) map[bump.Name]string {
 	out := map[bump.Name]string{}
 	for _, p := range policies {
 		policy, image, _ := strings.Cut(p, "=")
@@ -107,7 +107,7 @@ func TestFieldNowhere(t *testing.T) {
 // A kustomization and a named file that cannot be read are problems, also above the limit.
 func TestUnreadableWithoutMarkers(t *testing.T) {
 	tree := fstest.MapFS{"kustomization.yaml": plainFile("images: [\n"), "big/kustomization.yml": plainFile("a: b\n" + strings.Repeat("# x\n", 100)), "values.yaml": plainFile("\xff")}
-	got := mustSites(t, NewCache(), tree, Options{MaxFileSize: 100, Kustomize: imagesOf("n:a=x"), Fields: []Field{{File: "**/*.y*ml", Path: "a", Policy: "n:a"}}})
+	got := mustSites(t, NewCache(), tree, Options{MaxFileSize: 100, Kustomize: policyImages("n:a=x"), Fields: []Field{{File: "**/*.y*ml", Path: "a", Policy: "n:a"}}})
 	want := []string{
 		"big/kustomization.yml !fields[0] names this file, but it is larger than 100 bytes: split it",
 		"big/kustomization.yml !images of this kustomization cannot be set: it is larger than 100 bytes: split it",
