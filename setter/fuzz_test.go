@@ -155,7 +155,7 @@ func outside(before, after []byte, vs []bump.Verdict) string {
 		case v.New == s.Value:
 			allowed = []string{raw}
 		case raw[0] == '"' || raw[0] == '\'':
-			allowed = []string{raw[:1] + full + raw[:1]}
+			allowed = []string{raw[:1] + full + raw[:1], full} // full alone in a block that begins with a quote
 		}
 		i := slices.IndexFunc(allowed, func(a string) bool { return bytes.HasPrefix(after, []byte(a)) })
 		if i < 0 {
