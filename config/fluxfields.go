@@ -88,7 +88,7 @@ func imageRepositoryFields() []fluxField {
 		{path: "exclusionList", versions: fromBeta2},
 		{path: "insecure", versions: fromBeta2},
 		{path: "provider", versions: fromBeta2, fate: refused, harmless: "generic", note: oneIdentity},
-		{path: "serviceAccountName", fate: refused, note: oneIdentity},
+		{path: "serviceAccountName"},
 		{path: "proxySecretRef.name", versions: fromBeta2, required: true},
 		{path: "accessFrom", fate: meaningless, note: "whoever writes this file may refer to every entry of it"},
 	}

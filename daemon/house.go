@@ -52,7 +52,7 @@ type House struct {
 	board   *board
 	orders  map[bump.Name]plan.Order
 	sites   *setter.Cache
-	secrets secretStore
+	secrets *secretStore
 	status  *statusBoard
 	metrics *Metrics
 
@@ -96,13 +96,13 @@ func Open(cfg *config.Config, o Options) *House {
 	for _, p := range cfg.Policies {
 		h.orders[p.Name] = p.Policy
 	}
-	h.secrets.client = func() (kubernetes.Interface, error) {
+	h.secrets = newSecretStore(func() (kubernetes.Interface, error) {
 		rc, err := h.cluster()
 		if err != nil {
 			return nil, err
 		}
 		return kubernetes.NewForConfig(rc)
-	}
+	}, o.Now)
 	return h
 }
 
@@ -179,11 +179,13 @@ func (h *House) Mirror(r gitpush.Repository) (*gitpush.Mirror, error) {
 // Source returns an image of the configuration with the readers of its secrets.
 func (h *House) Source(i scanner.Image) scanner.Source {
 	src := scanner.Source{
-		Image:  i,
-		Secret: h.secrets.source(i.Name, i.SecretRef, i.SecretDir),
-		Certs:  h.secrets.source(i.Name, i.CertSecretRef, i.CertSecretDir),
-		Proxy:  h.secrets.source(i.Name, i.ProxySecretRef, i.ProxySecretDir),
-		InUse:  func() []string { return h.inUse(i) },
+		Image:       i,
+		Secret:      h.secrets.source(i.Name, i.SecretRef, i.SecretDir),
+		PullSecrets: h.secrets.pullSecrets(i.Name.Namespace, i.ServiceAccountName),
+		Certs:       h.secrets.source(i.Name, i.CertSecretRef, i.CertSecretDir),
+		Proxy:       h.secrets.source(i.Name, i.ProxySecretRef, i.ProxySecretDir),
+		Forget:      h.secrets.forgetter(i),
+		InUse:       func() []string { return h.inUse(i) },
 	}
 	if i.Verify != nil && i.Verify.Cosign != nil {
 		src.Keys = h.secrets.source(i.Name, i.Verify.Cosign.SecretRef, i.Verify.Cosign.SecretDir)

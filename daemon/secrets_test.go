@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"hoist/bump"
 )
@@ -27,7 +28,7 @@ func TestSecretDirIsReadAtEveryUse(t *testing.T) { // D9
 		t.Fatal(err)
 	}
 	write(".dockerconfigjson", "{}")
-	read := secretStore{}.source(bump.Name{}, nil, dir)
+	read := newSecretStore(nil, time.Now).source(bump.Name{}, nil, dir)
 	for _, want := range []string{"first", "second"} {
 		write("..2026/password", want)
 		s, err := read(t.Context())
@@ -47,7 +48,7 @@ func TestSecretDirWithoutFilesIsAnError(t *testing.T) {
 	if s, err := readSecretDir(t.TempDir()); err == nil {
 		t.Errorf("readSecretDir of an empty folder = %v, want an error", s)
 	}
-	if secretStore := (secretStore{}); secretStore.source(bump.Name{}, nil, "") != nil {
+	if newSecretStore(nil, time.Now).source(bump.Name{}, nil, "") != nil {
 		t.Error("an entry without a secret has a reader")
 	}
 }

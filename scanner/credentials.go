@@ -5,21 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path"
-	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-)
 
-// dockerHub holds the names under which Docker Hub is known in docker config
-// files. They share one set of credentials.
-var dockerHub = []string{name.DefaultRegistry, "docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
+	"hoist/bump"
+)
 
 // credentials is what a repository is asked with. The zero value is anonymous.
 type credentials struct {
@@ -57,162 +50,109 @@ func (c credentials) secrets() []string {
 	return all
 }
 
-// credentialsFor chooses the credentials of a repository: the image's own
-// secret where it names one, the docker config file otherwise. A secret
-// without an entry for this registry means anonymous, as for a pod.
+// PullSecret is a Secret that a ServiceAccount names for pulling images.
+type PullSecret struct {
+	Name string      // for a person: "apps/registry"
+	Keys bump.Secret // nil where the Secret does not exist
+}
+
+// credentialsFor chooses the credentials of a repository: those of the image's
+// own secret and of its ServiceAccount's pull secrets where it names any, and
+// of the docker config file otherwise. Secrets without an entry for this
+// registry mean anonymous, as for a pod.
 func (s *Scanner) credentialsFor(ctx context.Context, src Source, repo name.Repository) (credentials, error) {
-	if src.Secret == nil {
+	if src.Secret == nil && src.PullSecrets == nil {
 		return s.fromDockerConfig(ctx, repo)
 	}
-	secret, err := src.Secret(ctx)
-	if err != nil {
-		return credentials{}, fmt.Errorf("read the secret: %w", err)
-	}
-	if file, ok := secret[".dockerconfigjson"]; ok {
-		cfg, err := parseDockerConfig(file)
+	var books []book
+	if src.Secret != nil {
+		secret, err := src.Secret(ctx)
 		if err != nil {
-			return credentials{}, fmt.Errorf("secret key .dockerconfigjson: %w", err)
+			return credentials{}, fmt.Errorf("read the secret: %w", err)
 		}
-		return cfg.find(repo, "the secret")
+		if login := passwordOf(secret); !login.anonymous() {
+			return login, nil
+		}
+		b, err := bookOf(secret, "the secret")
+		if err != nil {
+			return credentials{}, err
+		}
+		books = append(books, b)
 	}
-	user, pass := string(secret["username"]), string(secret["password"])
-	if user == "" || pass == "" {
-		return credentials{}, errors.New("the secret has neither .dockerconfigjson nor both of username and password")
+	if src.PullSecrets != nil {
+		pulls, err := pullBooks(ctx, src.PullSecrets)
+		if err != nil {
+			return credentials{}, err
+		}
+		books = append(books, pulls...)
 	}
-	return credentials{
-		config: authn.AuthConfig{Username: trimLine(user), Password: trimLine(pass)},
-		origin: "the secret",
-	}, nil
+	return find(repo, books...), nil
+}
+
+// forgetCredentials is called when the registry did not take them: whoever
+// remembers them looks anew.
+func (s *Scanner) forgetCredentials(src Source, repo name.Repository) {
+	if src.Forget != nil {
+		src.Forget()
+	}
+	s.wallet.forget(repo.RegistryStr())
+}
+
+// passwordOf returns the user and password of a secret that holds both, for
+// whatever registry the image is in; else the zero value.
+func passwordOf(secret bump.Secret) credentials {
+	user, pass := trimLine(string(secret["username"])), trimLine(string(secret["password"]))
+	if user == "" || pass == "" || secret[".dockerconfigjson"] != nil || secret[".dockercfg"] != nil {
+		return credentials{}
+	}
+	return credentials{config: authn.AuthConfig{Username: user, Password: pass}, origin: "the secret"}
 }
 
 // trimLine takes the line end off that editors and echo leave in mounted files.
 func trimLine(s string) string { return strings.TrimRight(s, "\r\n") }
 
-// fromDockerConfig asks the file that Options.DockerConfig names, or the
-// standard one with its helpers.
-func (s *Scanner) fromDockerConfig(ctx context.Context, repo name.Repository) (credentials, error) {
-	if s.opts.DockerConfig == "" {
-		return s.keychain.find(ctx, repo)
-	}
-	file, err := os.ReadFile(s.opts.DockerConfig)
-	if errors.Is(err, os.ErrNotExist) {
-		return credentials{origin: "there is no file " + s.opts.DockerConfig}, nil
-	}
-	if err != nil {
-		return credentials{}, fmt.Errorf("read the docker config file: %w", err)
-	}
-	cfg, err := parseDockerConfig(file)
-	if err != nil {
-		return credentials{}, fmt.Errorf("%s: %w", s.opts.DockerConfig, err)
-	}
-	if len(cfg.CredHelpers) > 0 || cfg.CredsStore != "" {
-		return credentials{}, fmt.Errorf("%s names credential helpers: these work only through the standard place, so point DOCKER_CONFIG at its folder", s.opts.DockerConfig)
-	}
-	return cfg.find(repo, s.opts.DockerConfig)
-}
-
-// dockerConfig is what Hoist reads of a docker config file.
-type dockerConfig struct {
-	Auths       map[string]authn.AuthConfig `json:"auths"`
-	CredHelpers map[string]string           `json:"credHelpers"`
-	CredsStore  string                      `json:"credsStore"`
-}
-
-// parseDockerConfig reads .docker/config.json. Errors never quote the file.
-func parseDockerConfig(file []byte) (dockerConfig, error) {
-	var cfg dockerConfig
-	if len(strings.TrimSpace(string(file))) == 0 {
-		return cfg, nil
-	}
-	if err := json.Unmarshal(file, &cfg); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			return cfg, fmt.Errorf("not JSON: error at byte %d", syntax.Offset)
-		}
-		return cfg, errors.New(`not a docker config file: expected {"auths": {"registry": {"auth": "<base64 of user:password>"}}}`)
-	}
-	return cfg, nil
-}
-
-// find returns the entry for repo: of those whose host is the registry's own
-// and whose path is a leading part of the repository's, the one with the
-// longest path; an exact host before one with a "*". An entry is never used
-// for a host other than the one it was written for.
-func (cfg dockerConfig) find(repo name.Repository, origin string) (credentials, error) {
-	best, bestRank := credentials{}, -1
-	var hosts []string
-	for key, auth := range cfg.Auths {
-		host, dir := splitKey(key)
-		hosts = append(hosts, host)
-		if !pathWithin(dir, repo.RepositoryStr()) {
+// bookOf reads the docker config in a secret.
+func bookOf(secret bump.Secret, origin string) (book, error) {
+	for _, form := range []struct {
+		key   string
+		parse func([]byte) (dockerConfig, error)
+	}{{".dockerconfigjson", parseDockerConfig}, {".dockercfg", parseLegacyConfig}} {
+		file, ok := secret[form.key]
+		if !ok {
 			continue
 		}
-		rank := 2 * len(dir)
-		switch {
-		case host == registryKey(repo.RegistryStr()):
-			rank++
-		case !globMatches(host, repo.RegistryStr()):
+		cfg, err := form.parse(file)
+		if err != nil {
+			return book{}, fmt.Errorf("key %s of %s: %w", form.key, origin, err)
+		}
+		return book{dockerConfig: cfg, origin: origin}, nil
+	}
+	return book{}, fmt.Errorf("%s has neither .dockerconfigjson nor both of username and password", origin)
+}
+
+// pullBooks reads the pull secrets of a ServiceAccount. As for a pod, one that
+// is missing or is no docker config keeps the others from nothing; what is
+// wrong with it is told when the registry then refuses.
+func pullBooks(ctx context.Context, read func(context.Context) ([]PullSecret, error)) ([]book, error) {
+	secrets, err := read(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the pull secrets: %w", err)
+	}
+	if len(secrets) == 0 {
+		return []book{{origin: "the ServiceAccount", fault: "names no pull secrets"}}, nil
+	}
+	var books []book
+	for _, secret := range secrets {
+		origin := "pull secret " + secret.Name
+		if secret.Keys == nil {
+			books = append(books, book{origin: origin, fault: "does not exist"})
 			continue
 		}
-		if rank > bestRank && auth != (authn.AuthConfig{}) {
-			best, bestRank = credentials{config: auth, origin: origin}, rank
+		b, err := bookOf(secret.Keys, origin)
+		if err != nil {
+			b = book{origin: origin, fault: "cannot be read as a docker config"}
 		}
+		books = append(books, b)
 	}
-	if bestRank < 0 {
-		slices.Sort(hosts)
-		best.origin = fmt.Sprintf("%s has credentials only for %s", origin, strings.Join(slices.Compact(hosts), ", "))
-		if len(hosts) == 0 {
-			best.origin = origin + " has no credentials"
-		}
-	}
-	return best, nil
-}
-
-// splitKey reads a key of "auths": host, host/path, or the URL that docker
-// login writes (https://index.docker.io/v1/).
-func splitKey(key string) (host, dir string) {
-	_, rest, ok := strings.Cut(key, "://")
-	if !ok {
-		rest = key
-	}
-	host, dir, _ = strings.Cut(rest, "/")
-	dir = strings.Trim(dir, "/")
-	for _, version := range []string{"v1", "v2"} {
-		if dir == version || strings.HasPrefix(dir, version+"/") {
-			dir = strings.TrimPrefix(strings.TrimPrefix(dir, version), "/")
-			break
-		}
-	}
-	return registryKey(host), dir
-}
-
-func registryKey(host string) string {
-	host = strings.ToLower(host)
-	if slices.Contains(dockerHub, host) {
-		return name.DefaultRegistry
-	}
-	return host
-}
-
-// pathWithin tells whether dir is repo or a folder above it.
-func pathWithin(dir, repo string) bool {
-	return dir == "" || repo == dir || strings.HasPrefix(repo, dir+"/")
-}
-
-// globMatches matches host patterns as kubelet does: a "*" stands within one
-// label, ports must be equal.
-func globMatches(pattern, host string) bool {
-	if !strings.Contains(pattern, "*") {
-		return false
-	}
-	want, have := strings.Split(pattern, "."), strings.Split(strings.ToLower(host), ".")
-	if len(want) != len(have) {
-		return false
-	}
-	for i := range want {
-		if ok, err := path.Match(want[i], have[i]); err != nil || !ok {
-			return false
-		}
-	}
-	return true
+	return books, nil
 }

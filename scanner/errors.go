@@ -28,6 +28,7 @@ const (
 	blameHost                // every image of the host: it is down, overloaded or cannot be reached
 	blameWay                 // images that go the same way: through this token server or proxy, with these certificates
 	blameLogin               // every image with these credentials
+	blameLender              // every image whose credentials come from the same helper or cloud
 	blamePause               // nobody: nothing was sent
 	blameCaller              // nobody: the caller's context ended
 )
@@ -46,6 +47,18 @@ type failure struct {
 
 func (f *failure) Error() string { return f.text }
 func (f *failure) Unwrap() error { return f.err }
+
+// explainOpening is for a scan that did not come as far as its registry.
+func explainOpening(err error) *failure {
+	var known *failure
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &failure{blame: blameCaller, text: err.Error(), err: err}
+	}
+	return &failure{text: err.Error(), err: err}
+}
 
 // explain turns whatever came out of the libraries into our words. timeout is
 // the scan's own.

@@ -29,31 +29,38 @@ type Image struct {
 	Image          string         `json:"image"`                    // registry and repository as the user spelt them, without tag
 	Interval       bump.Duration  `json:"interval,omitempty"`       // between scans; 0 means DefaultInterval
 	Timeout        bump.Duration  `json:"timeout,omitempty"`        // of a whole scan, all pages; 0 means DefaultTimeout
-	SecretRef      *bump.LocalRef `json:"secretRef,omitempty"`      // keys: .dockerconfigjson, or username and password
+	SecretRef      *bump.LocalRef `json:"secretRef,omitempty"`      // keys: .dockerconfigjson, .dockercfg, or username and password
 	SecretDir      string         `json:"secretDir,omitempty"`      // the same keys as files
 	CertSecretRef  *bump.LocalRef `json:"certSecretRef,omitempty"`  // keys: ca.crt, tls.crt and tls.key
 	CertSecretDir  string         `json:"certSecretDir,omitempty"`  // the same keys as files
 	ProxySecretRef *bump.LocalRef `json:"proxySecretRef,omitempty"` // keys: address, username and password of a proxy
 	ProxySecretDir string         `json:"proxySecretDir,omitempty"` // the same keys as files
 	Insecure       bool           `json:"insecure,omitempty"`       // plain http, and nothing but
-	Verify         *Verify        `json:"verify,omitempty"`         // signatures that a tag needs before it is taken
-	ExclusionList  []string       `json:"exclusionList,omitempty"`  // RE2; absent: signatures, attestations, SBOMs; [] excludes nothing
-	MaxLoss        Percent        `json:"maxLoss,omitempty"`        // of its known tags that a list may lose and be believed at once; 0 means DefaultMaxLoss
-	Suspend        bool           `json:"suspend,omitempty"`        // not scanned, not even when woken
+	// ServiceAccountName is that of a ServiceAccount whose pull secrets count
+	// too, in the entry's namespace.
+	ServiceAccountName string   `json:"serviceAccountName,omitempty"`
+	Verify             *Verify  `json:"verify,omitempty"`        // signatures that a tag needs before it is taken
+	ExclusionList      []string `json:"exclusionList,omitempty"` // RE2; absent: signatures, attestations, SBOMs; [] excludes nothing
+	MaxLoss            Percent  `json:"maxLoss,omitempty"`       // of its known tags that a list may lose and be believed at once; 0 means DefaultMaxLoss
+	Suspend            bool     `json:"suspend,omitempty"`       // not scanned, not even when woken
 }
 
 // Source is an image with the way to its secrets. The functions are called at
 // every use, so that a rotated secret is used at the next one; nil means none.
 type Source struct {
-	Image  Image
-	Secret func(context.Context) (bump.Secret, error)
-	Certs  func(context.Context) (bump.Secret, error)
-	Keys   func(context.Context) (bump.Secret, error) // of verify.cosign
-	Proxy  func(context.Context) (bump.Secret, error)
+	Image       Image
+	Secret      func(context.Context) (bump.Secret, error)
+	PullSecrets func(context.Context) ([]PullSecret, error) // of the ServiceAccount, in its order
+	Certs       func(context.Context) (bump.Secret, error)
+	Keys        func(context.Context) (bump.Secret, error) // of verify.cosign
+	Proxy       func(context.Context) (bump.Secret, error)
 	// InUse returns the tags that are selected now; nil means none. It is asked
 	// where a list lost some tag: one that lost a tag in use is not believed
 	// before it is confirmed.
 	InUse func() []string
+	// Forget is called when the registry rejects the credentials: whoever
+	// remembers them for Secret or PullSecrets looks anew. nil: nobody does.
+	Forget func()
 }
 
 // Check returns everything that is wrong with the section.

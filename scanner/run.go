@@ -201,9 +201,13 @@ func shareKey(src Source) string {
 		}
 		return "dir " + dir
 	}
+	account := ""
+	if i.ServiceAccountName != "" {
+		account = i.Name.Namespace + "/" + i.ServiceAccountName
+	}
 	return strings.Join([]string{
 		canonical(i.Image), fmt.Sprint(i.Insecure),
-		secret(i.SecretRef, i.SecretDir), secret(i.CertSecretRef, i.CertSecretDir), secret(i.ProxySecretRef, i.ProxySecretDir),
+		secret(i.SecretRef, i.SecretDir), account, secret(i.CertSecretRef, i.CertSecretDir), secret(i.ProxySecretRef, i.ProxySecretDir),
 	}, "\x00")
 }
 
@@ -395,7 +399,7 @@ func (j *job) wait(fail *failure, first bool, now time.Time) time.Duration {
 		return min(paused.Until.Sub(now), max(j.interval, patience)) + rand.N(failedPause)
 	}
 	j.fails++
-	if fail.blame == blameHost || fail.blame == blameWay {
+	if fail.blame == blameHost || fail.blame == blameWay || fail.blame == blameLender {
 		d := doubled(failedPause, j.fails-1, longPause)
 		return d + rand.N(d/5)
 	}

@@ -44,7 +44,7 @@ type Options struct {
 	Concurrency  int              // scans at once per host that SetRegistries does not name; 0: what is known of the host, else 16
 	PerSecond    int              // requests per second and such host, and the burst; 0: what is known of it, else 500; negative: no limit
 	UserAgent    string           // "": hoist
-	DockerConfig string           // a docker config file without helpers; "": the standard one, with them
+	DockerConfig string           // a docker config file; "": the standard one
 
 	// CacheDir is where what was learnt is kept from one process to the next; it
 	// may be deleted. "" keeps nothing. CacheReadOnly reads it and writes nothing.
@@ -74,7 +74,7 @@ type Scanner struct {
 	now      func() time.Time
 	dial     func(ctx context.Context, network, address string) (net.Conn, error) // tests only; nil: the net package's
 	pageSize int                                                                  // tests only make it smaller
-	keychain keychain
+	wallet   wallet
 	shelf    *shelf
 	proxies  proxies
 
@@ -95,7 +95,7 @@ func New(o Options) *Scanner {
 	o = o.orDefaults()
 	return &Scanner{
 		opts: o, log: o.Log, now: o.Now, pageSize: pageSize,
-		keychain:  keychain{now: o.Now, known: make(map[string]keychainEntry)},
+		wallet:    wallet{now: o.Now, pockets: make(map[pocketKey]*pocket)},
 		shelf:     newShelf(o.CacheDir, o.CacheReadOnly, o.Log, o.Now),
 		meanings:  newRecent[string, meaning](maxMeanings),
 		sightings: newRecent[string, sighting](maxSightings),
@@ -213,7 +213,7 @@ func (s *Scanner) visit(ctx context.Context, src Source, work func(context.Conte
 	}
 	ep, err := s.openEndpoint(ctx, src, repo)
 	if err != nil {
-		return &failure{text: err.Error(), err: err}
+		return explainOpening(err)
 	}
 	timeout := src.Image.Timeout.Or(DefaultTimeout)
 	done, err := ep.try(ctx)
@@ -242,6 +242,9 @@ func (s *Scanner) visit(ctx context.Context, src Source, work func(context.Conte
 	fail := ep.explain(ctx, err, timeout)
 	fail.endpoint = ep
 	s.account(ctx, ep, client, repo, fail, began)
+	if fail.blame == blameLogin || fail.status == http.StatusUnauthorized {
+		s.forgetCredentials(src, repo)
+	}
 	return fail
 }
 
@@ -287,7 +290,6 @@ func (s *Scanner) account(ctx context.Context, ep *endpoint, client *http.Client
 			ep.host.gate.fail(began, fail.text)
 		}
 	case blameLogin:
-		s.keychain.forget(repo)
 		ep.rejected(repo, rejections, fail.text)
 	case blameImage:
 		if fail.status == http.StatusNotFound {
@@ -295,7 +297,6 @@ func (s *Scanner) account(ctx context.Context, ep *endpoint, client *http.Client
 			ep.accepted()
 		}
 		if fail.status == http.StatusUnauthorized {
-			s.keychain.forget(repo)
 			ep.forget(repo)
 		}
 	}
