@@ -28,8 +28,8 @@ var (
 	errNoDigest  = errors.New("not a sha256 digest")
 )
 
-// shelves is a repository whose manifests and blobs are read during one visit.
-type shelves struct {
+// stock is what a repository holds, manifests and blobs, read during one visit.
+type stock struct {
 	endpoint *endpoint
 	client   *http.Client
 	repo     name.Repository
@@ -47,7 +47,7 @@ type pointer struct {
 // resolve asks what a tag points to: by HEAD, and by GET where the registry
 // does not answer that or names no digest. The error is [ErrNotFound] where
 // there is no such tag.
-func (r shelves) resolve(ctx context.Context, tag string) (pointer, error) {
+func (r stock) resolve(ctx context.Context, tag string) (pointer, error) {
 	resp, err := r.ask(ctx, http.MethodHead, "manifests/"+tag, manifestAccept)
 	if err == nil {
 		resp.Body.Close()
@@ -77,18 +77,18 @@ func (r shelves) resolve(ctx context.Context, tag string) (pointer, error) {
 }
 
 // manifest reads a manifest by its digest.
-func (r shelves) manifest(ctx context.Context, digest string) ([]byte, error) {
+func (r stock) manifest(ctx context.Context, digest string) ([]byte, error) {
 	return r.read(ctx, "manifests/", digest, manifestAccept, maxManifest)
 }
 
 // blob reads a blob of at most so many bytes. Registries often send to a storage
 // host for it, which gets no credentials.
-func (r shelves) blob(ctx context.Context, digest string, most int64) ([]byte, error) {
+func (r stock) blob(ctx context.Context, digest string, most int64) ([]byte, error) {
 	return r.read(ctx, "blobs/", digest, []string{"*/*"}, most)
 }
 
 // read reads what has a digest and holds the answer against it.
-func (r shelves) read(ctx context.Context, kind, digest string, accept []string, most int64) ([]byte, error) {
+func (r stock) read(ctx context.Context, kind, digest string, accept []string, most int64) ([]byte, error) {
 	if !isDigest(digest) {
 		return nil, &failure{text: fmt.Sprintf("%q is not a sha256 digest", clean(digest)), err: errNoDigest}
 	}
@@ -107,11 +107,11 @@ func (r shelves) read(ctx context.Context, kind, digest string, accept []string,
 }
 
 // ask sends one request about the repository and returns the answer if it is a 200.
-func (r shelves) ask(ctx context.Context, method, rest string, accept []string) (*http.Response, error) {
+func (r stock) ask(ctx context.Context, method, rest string, accept []string) (*http.Response, error) {
 	return r.askURL(ctx, method, repoURL(r.repo, r.insecure, rest), accept)
 }
 
-func (r shelves) askURL(ctx context.Context, method string, u *url.URL, accept []string) (*http.Response, error) {
+func (r stock) askURL(ctx context.Context, method string, u *url.URL, accept []string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return nil, err

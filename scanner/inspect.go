@@ -54,7 +54,7 @@ func (s *Scanner) Inspect(ctx context.Context, src Source, tag string, wants Wan
 	}
 	var found bump.Artifact
 	fail := s.visit(ctx, src, func(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository) error {
-		at := shelves{endpoint: ep, client: client, repo: repo, insecure: src.Image.Insecure}
+		at := stock{endpoint: ep, client: client, repo: repo, insecure: src.Image.Insecure}
 		to, err := at.resolve(ctx, tag)
 		if err != nil {
 			return err
@@ -102,7 +102,7 @@ func (m meaning) knows(wants Wants) bool {
 }
 
 // meaningOf remembers what a digest means, or reads it.
-func (s *Scanner) meaningOf(ctx context.Context, at shelves, to pointer, wants Wants) (meaning, error) {
+func (s *Scanner) meaningOf(ctx context.Context, at stock, to pointer, wants Wants) (meaning, error) {
 	if strings.HasPrefix(to.mediaType, typeSchema1) {
 		return meaning{Type: to.mediaType}, nil // its digest leaves its signature out and cannot be checked
 	}
@@ -140,7 +140,7 @@ func (s *Scanner) meaningOf(ctx context.Context, at shelves, to pointer, wants W
 }
 
 // learn finds out what a manifest is, reading further where it has to.
-func (r shelves) learn(ctx context.Context, body []byte, wants Wants) (meaning, error) {
+func (r stock) learn(ctx context.Context, body []byte, wants Wants) (meaning, error) {
 	parsed, err := parseManifest(body)
 	if err != nil {
 		return meaning{Type: typeUnreadable}, nil
@@ -170,7 +170,7 @@ func (r shelves) learn(ctx context.Context, body []byte, wants Wants) (meaning, 
 
 // learnIndex reads images of an index: for their build times, and where the
 // index does not say for which platform they are, or that they are images at all.
-func (r shelves) learnIndex(ctx context.Context, m meaning, images []descriptor) (meaning, error) {
+func (r stock) learnIndex(ctx context.Context, m meaning, images []descriptor) (meaning, error) {
 	read := 0
 	m.Image = false
 	for n, d := range images {
@@ -203,7 +203,7 @@ func (r shelves) learnIndex(ctx context.Context, m meaning, images []descriptor)
 
 // child reads the configuration of an image of an index. The error is
 // errNoImage where it is none.
-func (r shelves) child(ctx context.Context, d descriptor) (imageConfig, error) {
+func (r stock) child(ctx context.Context, d descriptor) (imageConfig, error) {
 	body, err := r.manifest(ctx, d.Digest)
 	if err != nil {
 		return imageConfig{}, err
@@ -219,7 +219,7 @@ func (r shelves) child(ctx context.Context, d descriptor) (imageConfig, error) {
 }
 
 // config reads an image's configuration. One that is no JSON says nothing.
-func (r shelves) config(ctx context.Context, m manifest) (imageConfig, error) {
+func (r stock) config(ctx context.Context, m manifest) (imageConfig, error) {
 	body, err := r.blob(ctx, m.Config.Digest, maxConfig)
 	if err != nil {
 		return imageConfig{}, err

@@ -208,6 +208,19 @@ func TestR18PushedAgain(t *testing.T) {
 	}
 }
 
+// A clock that was ahead once does not make a tag wait for it.
+func TestSeenIsNeverAhead(t *testing.T) {
+	registry, _, address := local(t)
+	mustPush(t, registry.Client, "acme/web:1.0", registryserver.PushOptions{})
+	now := time.Date(2036, 1, 1, 0, 0, 0, 0, time.UTC)
+	s := newScanner(t, Options{Now: func() time.Time { return now }})
+	mustInspect(t, s, plain(address, "acme/web"), "1.0", everything)
+	now = now.AddDate(-10, 0, 0)
+	if a := mustInspect(t, s, plain(address, "acme/web"), "1.0", everything); !a.Seen.Equal(now) {
+		t.Errorf("seen since %v, want %v", a.Seen, now)
+	}
+}
+
 // After a restart a look is one HEAD, and since when a tag is known outlasts it
 // where somebody asked for that. Without the shelf the clock starts anew.
 func TestInspectAfterARestart(t *testing.T) {

@@ -86,6 +86,12 @@ func TestInspectStrangeManifests(t *testing.T) {
 		many[i] = entry(image, fmt.Sprintf(`,"platform":{"os":"linux","architecture":"arch%d"}`, i%100))
 	}
 	lost := digestOf([]byte("lost"))
+	s.replaced = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "passwd") {
+			t.Errorf("asked for %q", r.URL.Path)
+		}
+		return false
+	}
 	for tag, c := range map[string]struct{ body, want string }{
 		"plain":            {s.image(anyConfig), "image [linux/arm64] 2026-01-02"},
 		"no-platform":      {s.image(`{"created":"0001-01-01T00:00:00Z"}`), "image [] 0001-01-01"},

@@ -129,6 +129,7 @@ func TestSignatureForms(t *testing.T) {
 	stranger := signers()["P-256"]
 	for kind, s := range signers() {
 		keys := ringOf(t, s)
+		gpg := []byte(strings.Replace(string(simplePayload(signedOne)), "cosign", "atomic", 1))
 		payload, statement := simplePayload(signedOne), statementOf(signedOne, signPredicate)
 		sig, wrapped := s.sign(t, payload), bundleOf(t, s, statement)
 		if err := keys.checkSimple(payload, sig, signedOne); err != nil {
@@ -151,6 +152,7 @@ func TestSignatureForms(t *testing.T) {
 			"no signature":          keys.checkSimple(payload, "", signedOne),
 			"attestation":           keys.checkBundle(bundleOf(t, s, statementOf(signedOne, "https://slsa.dev/provenance/v1")), signedOne),
 			"statement as a simple": keys.checkSimple(statement, s.sign(t, statement), signedOne),
+			"other type of payload": keys.checkSimple(gpg, s.sign(t, gpg), signedOne),
 			"no keys":               keyring(nil).checkSimple(payload, sig, signedOne),
 		} {
 			if err == nil {

@@ -61,7 +61,7 @@ func (s *Scanner) Verify(ctx context.Context, src Source, digest string) error {
 	}
 	var look *search
 	fail := s.visit(ctx, src, func(ctx context.Context, ep *endpoint, client *http.Client, repo name.Repository) error {
-		look = &search{at: shelves{endpoint: ep, client: client, repo: repo, insecure: src.Image.Insecure}, keys: keys, digest: digest}
+		look = &search{at: stock{endpoint: ep, client: client, repo: repo, insecure: src.Image.Insecure}, keys: keys, digest: digest}
 		return look.run(ctx)
 	})
 	switch {
@@ -91,7 +91,7 @@ func (k keyring) fingerprint() string {
 // search looks for a signature of one digest. What it finds on its way and does
 // not accept is kept as a reason.
 type search struct {
-	at     shelves
+	at     stock
 	keys   keyring
 	digest string
 
