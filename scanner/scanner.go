@@ -1,5 +1,6 @@
 // Package scanner is the first room on a bump's way: it asks registries which
-// tags they hold and gives bump.Tags.
+// tags they hold and gives bump.Tags, and what one tag points to and gives a
+// bump.Artifact.
 //
 // A list is complete or it is not given at all: whatever goes wrong on one
 // page discards the scan. Each registry host has its own budget, its own

@@ -44,9 +44,6 @@ type PushOptions struct {
 	// Attested puts a provenance attestation beside each image of an index, as
 	// BuildKit does.
 	Attested bool
-
-	// ConfigMediaType is for what is no image, as a Helm chart.
-	ConfigMediaType string
 }
 
 // Image returns the name of an image in this registry, as a manifest has it.
@@ -186,10 +183,7 @@ func build(ref string, p v1.Platform, o PushOptions) (v1.Image, error) {
 	config.OS, config.Architecture, config.Variant = p.OS, p.Architecture, p.Variant
 	config.Config.Labels = maps.Clone(o.Labels)
 	config.Created = v1.Time{Time: o.Created}
-	if image, err = mutate.ConfigFile(image, config); err != nil || o.ConfigMediaType == "" {
-		return image, err
-	}
-	return mutate.ConfigMediaType(image, types.MediaType(o.ConfigMediaType)), nil
+	return mutate.ConfigFile(image, config)
 }
 
 // attest makes what BuildKit puts beside an image in an index.

@@ -143,7 +143,9 @@ func TestWhatIsPushed(t *testing.T) {
 	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	index, err := s.Push(t.Context(), "acme/web:1", PushOptions{Platforms: []string{"linux/amd64", "linux/arm64/v8"}, Labels: map[string]string{"a": "b"}, Created: created})
 	must(t, err)
-	chart, err := s.Push(t.Context(), "acme/chart:1", PushOptions{ConfigMediaType: "application/vnd.cncf.helm.config.v1+json"})
+	chart, err := s.PushChart(t.Context(), "acme/chart:1")
+	must(t, err)
+	attested, err := s.Push(t.Context(), "acme/web:2", PushOptions{Attested: true})
 	must(t, err)
 	moved, err := s.Push(t.Context(), "acme/web:1", PushOptions{Content: "other"})
 	must(t, err)
@@ -177,8 +179,15 @@ func TestWhatIsPushed(t *testing.T) {
 	}
 	image, err := get("acme/chart@" + chart).Image()
 	must(t, err)
-	if m, err := image.Manifest(); err != nil || m.Config.MediaType != "application/vnd.cncf.helm.config.v1+json" {
+	if m, err := image.Manifest(); err != nil || m.Config.MediaType != HelmConfig || len(m.Layers) != 1 || m.Layers[0].MediaType != HelmChart {
 		t.Errorf("chart: %v, %v", m, err)
+	}
+	beside, err := get("acme/web@" + attested).ImageIndex()
+	must(t, err)
+	list, err = beside.IndexManifest()
+	must(t, err)
+	if len(list.Manifests) != 2 || list.Manifests[1].Annotations["vnd.docker.reference.digest"] != list.Manifests[0].Digest.String() {
+		t.Errorf("an attested image: %+v, want the image and its attestation", list.Manifests)
 	}
 }
 
