@@ -261,20 +261,19 @@ func (m *memory) news() []flip {
 // tagIn returns the tag that a field holds; ok is false where it holds none by
 // its nature.
 func tagIn(s bump.Site) (tag string, ok bool) {
-	if s.Part != bump.Tag && s.Part != bump.Whole {
-		return "", false
-	}
-	return tagOf(s.Part, s.Value), true
+	return tagOf(s.Part, s.Value), s.Part == bump.Tag || s.Part == bump.Whole
 }
 
 // tagOf returns the tag in a value, "" where there is none.
 func tagOf(part bump.Part, value string) string {
 	ref, _, _ := strings.Cut(value, "@")
-	if part == bump.Tag {
+	switch part {
+	case bump.Tag:
 		return ref
-	}
-	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
-		return ref[i+1:]
+	case bump.Whole:
+		if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+			return ref[i+1:]
+		}
 	}
 	return ""
 }

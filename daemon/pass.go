@@ -76,8 +76,13 @@ type walker struct {
 // pass proposes and pushes, and starts over on the new head when somebody else
 // pushed first.
 func (w *walker) pass(ctx context.Context, selections func() map[bump.Name]bump.Selection, push pushFunc) (Pass, error) {
+	return w.repeat(ctx, func() (Proposal, error) { return w.propose(ctx, selections()) }, push)
+}
+
+// repeat proposes and pushes until nobody else was first.
+func (w *walker) repeat(ctx context.Context, propose func() (Proposal, error), push pushFunc) (Pass, error) {
 	for attempt := 1; ; attempt++ {
-		proposal, err := w.propose(ctx, selections())
+		proposal, err := propose()
 		if err != nil || len(proposal.Drafts) == 0 {
 			return Pass{Proposal: proposal}, err
 		}

@@ -119,7 +119,7 @@ func blocks(vs []bump.Verdict) []*block {
 			}
 			from := oldTag(v)
 			i := slices.IndexFunc(list, func(k *block) bool {
-				return k.policy == v.Site.Policy && (k.from == from || !tagged)
+				return k.policy == v.Site.Policy && (k.from == from && k.to == v.Selection.Tag || !tagged)
 			})
 			if i < 0 {
 				i = len(list)

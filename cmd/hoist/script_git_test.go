@@ -144,6 +144,9 @@ func (g *scriptGit) push(ts *testscript.TestScript, w *world, repo, message stri
 
 // revert does what a person does in a clone: git revert HEAD, git push.
 func (g *scriptGit) revert(repo, dir string) error {
+	if err := os.RemoveAll(dir); err != nil { // of the revert before
+		return err
+	}
 	for _, args := range [][]string{
 		{"clone", "-q", g.Path(repo), dir},
 		{"-C", dir, "-c", "user.name=A Person", "-c", "user.email=person@example.com", "revert", "--no-edit", "HEAD"},
