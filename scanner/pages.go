@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -50,6 +51,7 @@ type listing struct {
 	maxTags  int
 	known    snapshot // the last complete listing, the zero value for none
 	tags     *roll    // takes the tags, where they are not those that are known
+	habit    *habit   // of the registry; nil where nothing is remembered of it
 
 	pages   []page
 	same    bool // all pages so far are the known ones
@@ -97,7 +99,7 @@ func (l *listing) readOne(ctx context.Context, here *url.URL) (*url.URL, error) 
 	if err := l.take(a); err != nil {
 		return nil, fmt.Errorf("page %d of the tag list: %w", len(l.pages)+1, err)
 	}
-	return l.after(here, a.url, l.pages[len(l.pages)-1].link)
+	return l.after(ctx, here, a.url, l.pages[len(l.pages)-1].link)
 }
 
 // recallable tells whether the tags of the known pages can be told apart in
@@ -173,9 +175,13 @@ func (l *listing) bound(more int) error {
 }
 
 // after returns the URL of the page that follows, nil after the last.
-func (l *listing) after(here, final *url.URL, target string) (*url.URL, error) {
+func (l *listing) after(ctx context.Context, here, final *url.URL, target string) (*url.URL, error) {
 	if target == "" {
-		return l.guess(here), nil
+		next := l.guess(here)
+		if next == nil || l.habit.isToLink(func() bool { return l.linksBehindOne(ctx, here) }) {
+			return nil, nil
+		}
+		return next, nil
 	}
 	l.linked = true
 	ref, err := url.Parse(target)
@@ -207,6 +213,43 @@ func (l *listing) guess(here *url.URL) *url.URL {
 	next := *here
 	next.RawQuery = url.Values{"n": {fmt.Sprint(l.size)}, "last": {p.last}}.Encode()
 	return &next
+}
+
+// habit is what is remembered of the part of a registry that an image is in:
+// whether it links to next pages. That is asked once, not for each image whose
+// number of tags happens to fill its last page.
+type habit struct{ word atomic.Int32 }
+
+// The words of a habit.
+const (
+	unasked int32 = iota
+	linking
+	notLinking
+)
+
+// isToLink tells whether the registry links, which ask finds out.
+func (h *habit) isToLink(ask func() bool) bool {
+	if h == nil {
+		return false
+	}
+	if h.word.Load() == unasked {
+		word := notLinking
+		if ask() {
+			word = linking
+		}
+		h.word.Store(word)
+	}
+	return h.word.Load() == linking
+}
+
+// linksBehindOne asks for a page of one tag of a list that has many, and tells
+// whether it links to the rest. What cannot be found out is no.
+func (l *listing) linksBehindOne(ctx context.Context, here *url.URL) bool {
+	one := *here
+	one.RawQuery = "n=1"
+	a, err := l.fetch(ctx, &one, validator{})
+	keepBuffer(a.body)
+	return err == nil && a.link != ""
 }
 
 // answer is a page as it came: body is nil where it is unmodified. The caller

@@ -75,6 +75,18 @@ func TestScanBelievesLinks(t *testing.T) {
 	}
 }
 
+// A registry that links, and has many lists that fill their last page, is asked
+// once whether it links.
+func TestScanLearnsThatARegistryLinks(t *testing.T) {
+	list := &tagList{tags: numbered(pageSize)}
+	address, s := serve(t, list), newScanner(t, Options{})
+	for n := range 5 {
+		if tags := mustScan(t, s, plain(address, fmt.Sprintf("acme/web%d", n))); len(tags.List) != pageSize || list.lists() != 2+n {
+			t.Errorf("image %d: %d tags, %d requests so far, want %d", n, len(tags.List), list.lists(), 2+n)
+		}
+	}
+}
+
 // Docker's old registry ignores n, knows no pages and does not sort.
 func TestScanOfARegistryThatIgnoresN(t *testing.T) {
 	want := numbered(3000)

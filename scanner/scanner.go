@@ -26,6 +26,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,6 +78,7 @@ type Scanner struct {
 	pageSize int                                                                  // tests only make it smaller
 	wallet   wallet
 	shelf    *shelf
+	habits   sync.Map // of registries: *habit by host and first part of the path
 	proxies  proxies
 
 	meanings  *recent[string, meaning]  // by digest
@@ -176,7 +178,7 @@ func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot, c cautio
 		pages := listing{
 			send: func(req *http.Request) (*http.Response, error) { return ep.send(ctx, client, req) },
 			size: s.pageSize, maxPages: s.opts.MaxPages, maxTags: s.opts.MaxTags,
-			known: *list, tags: found,
+			known: *list, tags: found, habit: s.habitOf(repo),
 		}
 		u := repoURL(repo, src.Image.Insecure, "tags/list")
 		u.RawQuery = fmt.Sprintf("n=%d", s.pageSize)
@@ -195,6 +197,15 @@ func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot, c cautio
 		s.report(src.Image.Image, before, *list)
 	}
 	return changed, fail
+}
+
+// habitOf returns what is remembered of the part of a registry that repo is in.
+// One host may be the front of several registries, told apart by the first
+// part of the path.
+func (s *Scanner) habitOf(repo name.Repository) *habit {
+	part, _, _ := strings.Cut(repo.RepositoryStr(), "/")
+	h, _ := s.habits.LoadOrStore(repo.RegistryStr()+"/"+part, new(habit))
+	return h.(*habit)
 }
 
 func repoURL(repo name.Repository, insecure bool, rest string) *url.URL {
