@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,6 +28,8 @@ type branch struct {
 	apps  []*applier
 	wakes chan struct{}
 	log   *zap.Logger
+	// notices are those of the last pass: they are logged when they change.
+	notices []string
 }
 
 // wake asks for a pass. Any number of wakes before the pass begins make one.
@@ -96,6 +99,12 @@ func (b *branch) report(pass Pass, err error) {
 	}
 	for _, w := range pass.Warnings {
 		b.log.Warn("message template", zap.String("reason", w))
+	}
+	if !slices.Equal(b.notices, pass.Notices) {
+		for _, n := range pass.Notices {
+			b.log.Info("passed over", zap.String("reason", n))
+		}
+		b.notices = pass.Notices
 	}
 	for _, f := range b.memory.news() {
 		b.house.metrics.flips.Inc()

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"hoist/bump"
 	"hoist/config"
@@ -160,5 +163,70 @@ func TestOverlappingUpdatesSetAFieldOnce(t *testing.T) {
 	}
 	if len(p.Drafts) != 1 || len(p.Verdicts) != 1 {
 		t.Errorf("%d drafts, %d verdicts; want one each", len(p.Drafts), len(p.Verdicts))
+	}
+}
+
+// Y8: a file that is not YAML but holds a marker is a problem in the status and in
+// the metrics, and keeps no other file from its bump.
+func TestY8BrokenFileIsSeen(t *testing.T) {
+	remote := &branchInMemory{trees: []fstest.MapFS{{
+		"broken.yaml": file("a:\n\tb: 1.0.0 # {\"$imagepolicy\": \"hoist:web:tag\"}\n"),
+		"web.yaml":    file("tag: 1.0.0 # {\"$imagepolicy\": \"hoist:web:tag\"}\n"),
+	}}}
+	w, selections := newWalker(t, remote, "web")
+	p, err := w.pass(t.Context(), always(selections), remote.push)
+	if err != nil || len(p.Drafts) != 1 || p.Drafts[0].Changes[0].File != "web.yaml" {
+		t.Fatalf("%d drafts, %v, want web.yaml alone", len(p.Drafts), err)
+	}
+	metrics := NewMetrics()
+	name := bump.Name{Namespace: "hoist", Name: "fleet"}
+	board := newStatusBoard(&config.Config{Repositories: []gitpush.Repository{{Name: name}}}, metrics)
+	p.Head.Hash = "0123456"
+	board.passed(name, p, nil)
+	line := board.snapshot().Repositories[0].Verdicts[0]
+	if line.Outcome != "problem" || line.File != "broken.yaml" || line.Line != 2 || !strings.HasPrefix(line.Reason, "file has a marker but is not valid YAML: line 2: ") {
+		t.Errorf("status has %+v, want the problem of broken.yaml:2", line)
+	}
+	if n := testutil.ToFloat64(metrics.sites.WithLabelValues("fleet", "problem")); n != 1 {
+		t.Errorf("hoist_sites of outcome problem = %v, want 1", n)
+	}
+}
+
+// Y20: an object that two files hold is set in both, in one commit that names both.
+func TestY20SameObjectInTwoFiles(t *testing.T) {
+	const pod = "kind: Pod\nmetadata: {name: web}\ntag: 1.0.0 # {\"$imagepolicy\": \"hoist:web:tag\"}\n"
+	remote := &branchInMemory{trees: []fstest.MapFS{{"a.yaml": file(pod), "b.yaml": file(pod)}}}
+	w, selections := newWalker(t, remote, "web")
+	p, err := w.propose(t.Context(), selections)
+	if err != nil || len(p.Drafts) != 1 || len(p.Drafts[0].Changes) != 2 {
+		t.Fatalf("drafts %+v, %v, want one of two files", p.Drafts, err)
+	}
+	for _, place := range []string{"Bump-Field: a.yaml:3 tag", "Bump-Field: b.yaml:3 tag"} {
+		if !strings.Contains(p.Drafts[0].Message, place) {
+			t.Errorf("message has no %q:\n%s", place, p.Drafts[0].Message)
+		}
+	}
+}
+
+// Fields and images of kustomizations go the same way as markers, and what was
+// passed over is told of.
+func TestProposeWithoutMarkers(t *testing.T) {
+	remote := &branchInMemory{trees: []fstest.MapFS{{
+		"env/values.yaml":    file("image: {tag: 1.0.0}\n"),
+		"kustomization.yaml": file("images:\n- {name: r.test/web, newTag: 1.0.0}\n"),
+		"marked.yaml":        file("tag: 1.0.0 # {\"$imagepolicy\": \"hoist:web:tag\"}\n"),
+		"skip/x.yaml":        file("tag: 1.0.0 # {\"$imagepolicy\": \"hoist:web:tag\"}\n"),
+		"vendor":             {Mode: fs.ModeDir | fs.ModeIrregular},
+	}}}
+	w, selections := newWalker(t, remote, "web")
+	w.images = map[bump.Name]string{{Namespace: "hoist", Name: "web"}: "r.test/web"}
+	w.updates[0].Spec = setter.Spec{Path: ".", Ignore: "skip/", Strategy: setter.Kustomize,
+		Fields: []setter.Field{{File: "env/*.yaml", Path: "image.tag", Policy: "hoist:web", Part: bump.Tag}}}
+	p, err := w.propose(t.Context(), selections)
+	if err != nil || len(p.Verdicts) != 3 || len(p.Drafts) != 1 || len(p.Drafts[0].Changes) != 3 {
+		t.Fatalf("%+v, %v, want one draft of three files", p.Verdicts, err)
+	}
+	if len(p.Notices) != 1 || !strings.HasPrefix(p.Notices[0], "vendor: is a submodule") {
+		t.Errorf("notices %q, want the submodule", p.Notices)
 	}
 }

@@ -137,7 +137,8 @@ func (in Input) unknown(name bump.Name) string {
 
 // holdSiblings keeps the name and the digest of an image with its tag: where one
 // mapping holds a marked tag that is held, the marked name or digest beside it
-// would make a reference that nobody chose.
+// would make a reference that nobody chose. So would a new tag beside a digest
+// that cannot be set.
 func holdSiblings(verdicts []bump.Verdict) {
 	type mapping struct {
 		file, parent string
@@ -148,19 +149,25 @@ func holdSiblings(verdicts []bump.Verdict) {
 		parent := s.Field[:max(0, strings.LastIndexByte(s.Field, '.'))]
 		return mapping{s.File, parent, s.Object, s.Policy}
 	}
-	heldTags := make(map[mapping]string)
+	heldTags, stuckDigests := make(map[mapping]string), make(map[mapping]string)
 	for _, v := range verdicts {
-		if v.Outcome == bump.Held && v.Site.Part == bump.Tag {
+		switch {
+		case v.Outcome == bump.Held && v.Site.Part == bump.Tag:
 			heldTags[key(v.Site)] = v.Reason
+		case v.Outcome == bump.Problem && v.Site.Part == bump.Digest && v.Site.Field != "":
+			stuckDigests[key(v.Site)] = v.Reason
 		}
 	}
-	if len(heldTags) == 0 {
+	if len(heldTags)+len(stuckDigests) == 0 {
 		return
 	}
 	for i, v := range verdicts {
 		alone := v.Site.Part == bump.Repo || v.Site.Part == bump.Digest
 		if reason, ok := heldTags[key(v.Site)]; ok && alone && v.Outcome == bump.Bump {
 			verdicts[i] = held(v, "stays with its tag: "+reason)
+		}
+		if reason, ok := stuckDigests[key(v.Site)]; ok && v.Outcome == bump.Bump {
+			verdicts[i] = held(v, "stays with its digest: "+reason)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func TestDecide(t *testing.T) {
 		{"set again by hand", there, bump.Current, "", ""},
 		{"not scanned", unscanned, bump.Held, "", "the registry has not been read yet"},
 		{"P6 no match", noMatch, bump.Held, "", "none of 3 tags is allowed"},
-		{"unknown policy", input("7", bump.Site{Policy: bump.Name{Namespace: "flux-system", Name: "web"}}), bump.Problem, "", `marker names unknown policy "flux-system:web"; did you mean "hoist:web"?`},
+		{"Y13 unknown policy", input("7", bump.Site{Policy: bump.Name{Namespace: "flux-system", Name: "web"}}), bump.Problem, "", `marker names unknown policy "flux-system:web"; did you mean "hoist:web"?`},
 		{"bad marker", input("7", bump.Site{Problem: "marker is not JSON"}), bump.Problem, "", "marker is not JSON"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -129,6 +129,25 @@ func TestNameStaysWithHeldTag(t *testing.T) {
 		if got[i].Outcome != want[i] {
 			t.Errorf("%s: outcome %s, want %s", sites[i].Field, got[i].Outcome, want[i])
 		}
+	}
+}
+
+// A new tag beside the digest of the old one would be an image that nobody chose.
+func TestTagStaysWithStuckDigest(t *testing.T) {
+	sites := []bump.Site{
+		{File: "k.yaml", Policy: web, Part: bump.Tag, Value: "6", Field: "images[0].newTag"},
+		{File: "k.yaml", Policy: web, Part: bump.Digest, Value: "sha256:00", Field: "images[0].digest"},
+		{File: "k.yaml", Policy: web, Part: bump.Tag, Value: "6", Field: "images[1].newTag"},
+	}
+	got := Decide(input("7", sites...))
+	want := []bump.Outcome{bump.Held, bump.Problem, bump.Bump}
+	for i := range want {
+		if got[i].Outcome != want[i] {
+			t.Errorf("%s: outcome %s (%s), want %s", sites[i].Field, got[i].Outcome, got[i].Reason, want[i])
+		}
+	}
+	if got[0].Reason != "stays with its digest: no digest" {
+		t.Errorf("reason %q", got[0].Reason)
 	}
 }
 

@@ -234,7 +234,7 @@ func TestCacheConcurrent(t *testing.T) {
 }
 
 // Paths choose folders and files; .git and odd names are passed over (Y19).
-func TestPaths(t *testing.T) {
+func TestY19Paths(t *testing.T) {
 	tree := fstest.MapFS{
 		"apps/web.yaml": marked("n:a", "x:1"), "apps/db/db.yml": marked("n:b", "x:2"), "apps/Kustomization": marked("n:c", "x:3"),
 		"apps2/web.yaml": marked("n:d", "x:4"), ".git/x.yaml": marked("n:e", "x:5"), ".github/x.yaml": marked("n:f", "x:6"),
@@ -266,7 +266,7 @@ func TestPaths(t *testing.T) {
 }
 
 // Y17: a file above the limit is a problem if it holds a marker, wherever that is.
-func TestTooLarge(t *testing.T) {
+func TestY17TooLarge(t *testing.T) {
 	filler := strings.Repeat("a: b # no marker\n", 9_000)
 	mark := "image: x:1 # {\"$imagepolicy\": \"n:a\"}\n"
 	tree := fstest.MapFS{"first.yaml": plainFile(mark + filler), "last.yaml": plainFile(filler + mark), "none.yaml": plainFile(filler + "# $imagepolicy\n"), "small.yaml": plainFile(mark)}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -77,7 +78,7 @@ func parse(src []byte) (f *file, err error) {
 		}
 	}()
 	f = &file{src: src, lines: newLines(src), names: map[int]bump.Object{}}
-	dec := yaml.NewDecoder(bytes.NewReader(src))
+	dec := yaml.NewDecoder(bytes.NewReader(asVersion11(src)))
 	for {
 		doc := new(yaml.Node)
 		err := dec.Decode(doc)
@@ -94,6 +95,19 @@ func parse(src []byte) (f *file, err error) {
 			}
 		}
 	}
+}
+
+var version12 = regexp.MustCompile(`(?m)^%YAML[ \t]+1\.2`)
+
+// asVersion11 returns src for the library, which reads no file that says it is YAML
+// 1.2 although it would understand it. Every byte keeps its place.
+func asVersion11(src []byte) []byte {
+	if !bytes.Contains(src, []byte("%YAML")) {
+		return src
+	}
+	return version12.ReplaceAllFunc(src, func(directive []byte) []byte {
+		return append(bytes.Clone(directive[:len(directive)-1]), '1')
+	})
 }
 
 // walk adds what n holds. val is set when n is the key of a mapping.

@@ -15,7 +15,7 @@ func bumped(s bump.Site, new string) bump.Verdict {
 }
 
 // What Edit refuses leaves the file alone.
-func TestEditRefuses(t *testing.T) {
+func TestY22Y23EditRefuses(t *testing.T) {
 	const src = "image: x:1 " + mark + "\nother: y\n"
 	site := find([]byte(src))[0]
 	site.File = "web.yaml"
@@ -49,7 +49,7 @@ func TestEditRefuses(t *testing.T) {
 }
 
 // Y21: held, current and equal verdicts are no edits.
-func TestEditNothing(t *testing.T) {
+func TestY21EditNothing(t *testing.T) {
 	const src = "image: x:1 " + mark + "\n"
 	site := find([]byte(src))[0]
 	held := bumped(site, "x:2")
@@ -83,7 +83,7 @@ func TestEditAccumulates(t *testing.T) {
 
 // Y23: a result that differs in more than the marked field is refused. The
 // damage is done here between splicing and proof.
-func TestProve(t *testing.T) {
+func TestY23Prove(t *testing.T) {
 	const src = "a: &a x:1 " + mark + "\nb: [1, 'two'] # c\n---\nc: z\n"
 	site := find([]byte(src))[0]
 	f, err := parse([]byte(src))
@@ -111,7 +111,7 @@ func TestProve(t *testing.T) {
 
 // A plain value is quoted where Flux's library would quote it, and where other
 // readers of YAML 1.1 and 1.2 would not see a text.
-func TestPlainSafe(t *testing.T) {
+func TestY15PlainSafe(t *testing.T) {
 	for _, v := range strings.Fields(`
 		1 0 12 1_000 0123 08 0o14 0x1f 0b11 1.10 1.0 1. 12e03 1e3 1.5e-3 1:30 190:20:30 1:30.5 2024-01-02 2024-1-2 2024-01-02T10:11:12
 		y n yes no on off true false null Y No ON True TRUE NULL = . .5 .inf .nan -1 [::1]/x:1 x: 0_ 0777 20240102 1234567`) {

@@ -50,7 +50,7 @@ func TestSiteNamed(t *testing.T) {
 }
 
 // Places and spellings that cannot work, each with its whole message.
-func TestSiteProblem(t *testing.T) {
+func TestY12SiteProblem(t *testing.T) {
 	const behind = ": write it behind the value"
 	for _, tc := range []struct {
 		src  string
@@ -130,8 +130,8 @@ func TestNoMarker(t *testing.T) {
 }
 
 // Files that are not YAML are problems only where they hold a marker: Y8 (tabs,
-// bad syntax), Y9 (UTF-16, other bytes), Y11 (JSON).
-func TestFileProblem(t *testing.T) {
+// bad syntax), Y9 (UTF-16, other bytes).
+func TestY8Y9FileProblem(t *testing.T) {
 	for _, tc := range []struct{ name, src, want string }{
 		{"Y8 tab", "a:\n\tb: x:1 " + mark, "2: file has a marker but is not valid YAML: line 2: found character that cannot start any token"},
 		{"Y8 template", "a: {{ .x }}\nimage: x:1 " + mark + "\n{{ end }}", "2: file has a marker but is not valid YAML: line 3: could not find expected ':'"},
@@ -164,7 +164,7 @@ func wide(s string, big int) string {
 }
 
 // Y6: aliases are not followed, so a file costs what it weighs.
-func TestBillionLaughs(t *testing.T) {
+func TestY6BillionLaughs(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n")
 	for i := 1; i < 40; i++ {
@@ -181,7 +181,7 @@ func TestBillionLaughs(t *testing.T) {
 }
 
 // Y10: the right one of a thousand documents changes.
-func TestThousandDocuments(t *testing.T) {
+func TestY10ThousandDocuments(t *testing.T) {
 	var docs []string
 	for i := range 1000 {
 		docs = append(docs, fmt.Sprintf("kind: Pod\nmetadata: {name: p%d}\nimage: x:1 # {\"$imagepolicy\": \"a:p%d\"}\n", i, i))

@@ -88,6 +88,9 @@ func printPasses(out, stderr io.Writer, passes []daemon.PassOf) []error {
 		for _, w := range p.Pass.Warnings {
 			fmt.Fprintln(stderr, "hoist: warning: "+w)
 		}
+		for _, n := range p.Pass.Notices {
+			fmt.Fprintln(stderr, "hoist: notice: "+n)
+		}
 		for _, v := range p.Pass.Verdicts {
 			if v.Outcome == bump.Problem || v.Outcome == bump.Held {
 				fmt.Fprintf(stderr, "hoist: %s: %s: %s\n", v.Outcome, v.Site.Position(), v.Reason)

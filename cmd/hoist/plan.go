@@ -9,6 +9,7 @@ import (
 	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
 
+	"hoist/bump"
 	"hoist/daemon"
 	"hoist/gitpush"
 )
@@ -26,6 +27,7 @@ type repositoryPlan struct {
 	Verdicts []daemon.VerdictLine `json:"verdicts"`
 	Commits  []plannedCommit      `json:"commits"`
 	Warnings []string             `json:"warnings,omitempty"`
+	Notices  []string             `json:"notices,omitempty"` // files that were passed over and may hold markers
 }
 
 type plannedCommit struct {
@@ -79,7 +81,7 @@ func planOf(planned []daemon.Planned) planOutput {
 	for _, p := range planned {
 		r := repositoryPlan{
 			Name: p.Repository.String(), Verdicts: daemon.Lines(p.Proposal.Verdicts),
-			Commits: []plannedCommit{}, Warnings: p.Proposal.Warnings,
+			Commits: []plannedCommit{}, Warnings: p.Proposal.Warnings, Notices: p.Proposal.Notices,
 		}
 		if p.Proposal.Head.Hash != "" {
 			r.Head = p.Proposal.Head.String()
@@ -111,12 +113,15 @@ func printPlan(w io.Writer, p planOutput) error {
 		fmt.Fprintf(w, "%s at %s\n", r.Name, r.Head)
 		rows := [][]string{{"VERDICT", "FIELD", "NOW", "NEW", "POLICY", "WHY"}}
 		for _, v := range r.Verdicts {
-			rows = append(rows, []string{v.Outcome, fmt.Sprintf("%s:%d", v.File, v.Line), v.Now, v.New, v.Policy, v.Reason})
+			rows = append(rows, []string{v.Outcome, bump.Site{File: v.File, Line: v.Line}.Position(), v.Now, v.New, v.Policy, v.Reason})
 		}
 		if len(r.Verdicts) == 0 {
 			fmt.Fprintln(w, "no marked fields below the paths of the updates")
 		} else if err := table(w, rows); err != nil {
 			return err
+		}
+		for _, n := range r.Notices {
+			fmt.Fprintln(w, "notice: "+n)
 		}
 		for i, c := range r.Commits {
 			fmt.Fprintf(w, "\ncommit %d of %d:\n\n    %s\n\n%s", i+1, len(r.Commits),

@@ -124,6 +124,7 @@ type setRun struct {
 type setReport struct {
 	Files    map[string][]setField `json:"files"`
 	Problems []setProblem          `json:"problems"`
+	Notices  []string              `json:"notices,omitempty"` // files that were passed over and may hold markers
 }
 
 type setField struct {
@@ -152,11 +153,12 @@ func (s *setRun) run(ctx context.Context, dir string, selections map[bump.Name]b
 		return err
 	}
 	defer root.Close()
-	sites, err := setter.Sites(ctx, setter.Dir(dir), opt)
+	found, err := setter.NewCache().Find(ctx, setter.Dir(dir), opt)
 	if err != nil {
 		return err
 	}
-	verdicts := s.decide(sites, selections)
+	s.report.Notices = found.Notices
+	verdicts := s.decide(found.Sites, selections)
 	for len(verdicts) > 0 {
 		file := verdicts[0].Site.File
 		n := 0
@@ -268,6 +270,9 @@ func (s *setRun) finish() error {
 	} else {
 		for _, p := range s.report.Problems {
 			fmt.Fprintf(s.err, "%s:%d: %s\n", p.File, p.Line, p.Message)
+		}
+		for _, n := range s.report.Notices {
+			fmt.Fprintf(s.err, "notice: %s\n", n)
 		}
 	}
 	if s.failed {
