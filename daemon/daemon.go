@@ -60,6 +60,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	if o.Scanner == nil {
 		o.Scanner = newScanner(o.Options)
 	}
+	o.Metrics.watch(o.Scanner.Hosts)
 	loaded, _ := o.Fingerprint() // before Load: a change in between is loaded again
 	cfg, err := o.Load()
 	if err != nil {

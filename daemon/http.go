@@ -35,6 +35,9 @@ func (d *Daemon) healthHandler() http.Handler {
 		}
 		s := d.Status()
 		fmt.Fprintf(w, "leading: %t\nconfiguration: %s\n", s.Leading, okOr(s.ConfigError))
+		for _, h := range s.Registries {
+			fmt.Fprintf(w, "registry %s: %s\n", h.Host, okOr(h.Cause))
+		}
 		for _, i := range s.Images {
 			fmt.Fprintf(w, "image %s: %s\n", i.Name, okOr(i.Error))
 		}
@@ -75,6 +78,7 @@ func writeJSON(w http.ResponseWriter, v any) {
 // Status returns what the daemon knows now.
 func (d *Daemon) Status() Status {
 	s := d.live.Load().house.status.snapshot()
+	s.Registries = d.opt.Scanner.Hosts()
 	s.Started, s.Leading, s.DryRun = d.started, d.leading.Load(), d.opt.DryRun
 	d.mu.Lock()
 	s.ConfigError = text(d.badLoad)

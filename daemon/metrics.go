@@ -1,8 +1,12 @@
 package daemon
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"hoist/scanner"
 )
 
 // Metrics is what /metrics shows. One lives as long as the process, over all
@@ -20,6 +24,7 @@ type Metrics struct {
 	ready       *prometheus.GaugeVec
 	refused     prometheus.Gauge
 	passSeconds prometheus.Histogram
+	hosts       hostCollector
 }
 
 // NewMetrics returns metrics in a registry of their own.
@@ -40,7 +45,38 @@ func NewMetrics() *Metrics {
 		passSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "hoist_pass_seconds", Help: "Duration of a pass over a repository.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 	}
-	r.MustRegister(m.scans, m.hints, m.bumps, m.flips, m.applies, m.reloads, m.panics, m.sites, m.ready, m.refused, m.passSeconds,
+	r.MustRegister(m.scans, m.hints, m.bumps, m.flips, m.applies, m.reloads, m.panics, m.sites, m.ready, m.refused, m.passSeconds, &m.hosts,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// watch makes /metrics show how registry hosts stand. hosts is asked at every
+// scrape.
+func (m *Metrics) watch(hosts func() []scanner.HostStatus) { m.hosts.ask.Store(&hosts) }
+
+var (
+	hostPaused   = prometheus.NewDesc("hoist_registry_paused", "1 while a registry host or token server is left alone, else 0.", []string{"host"}, nil)
+	hostInFlight = prometheus.NewDesc("hoist_registry_scans_in_flight", "Scans of a registry host that are under way.", []string{"host"}, nil)
+)
+
+// hostCollector reads the registry hosts when it is asked.
+type hostCollector struct {
+	ask atomic.Pointer[func() []scanner.HostStatus]
+}
+
+func (c *hostCollector) Describe(ch chan<- *prometheus.Desc) { ch <- hostPaused; ch <- hostInFlight }
+
+func (c *hostCollector) Collect(ch chan<- prometheus.Metric) {
+	ask := c.ask.Load()
+	if ask == nil {
+		return
+	}
+	for _, h := range (*ask)() {
+		paused := 0.0
+		if h.Paused() {
+			paused = 1
+		}
+		ch <- prometheus.MustNewConstMetric(hostPaused, prometheus.GaugeValue, paused, h.Host)
+		ch <- prometheus.MustNewConstMetric(hostInFlight, prometheus.GaugeValue, float64(h.InFlight), h.Host)
+	}
 }

@@ -20,6 +20,8 @@ type Status struct {
 	Images       []ImageStatus      `json:"images"`
 	Repositories []RepositoryStatus `json:"repositories"`
 	Apps         []AppStatus        `json:"apps"`
+
+	Registries []scanner.HostStatus `json:"registries"` // hosts asked so far, token servers included
 }
 
 // ImageStatus is the last scan of an image and what its policies selected.

@@ -8,6 +8,7 @@ import (
 
 	"hoist/bump"
 	"hoist/daemon"
+	"hoist/scanner"
 )
 
 func newStatus() *cobra.Command {
@@ -15,17 +16,24 @@ func newStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show where the repositories and the apps of the cluster stand",
 		Long: `status reads the heads of the repositories and the inventories in the cluster,
-so it works without the daemon. It changes nothing.`,
+so it works without the daemon. It changes nothing. With --daemon it also asks a
+running one how the registries stand: budgets, and which are left alone and why.`,
 		Args: cobra.NoArgs,
 	}
+	address := cmd.Flags().String("daemon", "", "host:port of a running daemon's --api-addr, to show its registries too")
 	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, _ []string) error {
 		heads, err := h.Heads(cmd.Context())
 		apps, appErr := h.Recorded(cmd.Context())
 		out := standing(h, heads, apps)
-		if format == "table" {
-			return errors.Join(err, appErr, printStanding(cmd, out))
+		var daemonErr error
+		if *address != "" {
+			out.Registries, daemonErr = daemonRegistries(cmd.Context(), *address)
 		}
-		return errors.Join(err, appErr, writeAs(cmd.OutOrStdout(), format, out))
+		failed := errors.Join(err, appErr, daemonErr)
+		if format == "table" {
+			return errors.Join(failed, printStanding(cmd, out), printRegistries(cmd.OutOrStdout(), out.Registries))
+		}
+		return errors.Join(failed, writeAs(cmd.OutOrStdout(), format, out))
 	})
 	return cmd
 }
@@ -35,6 +43,8 @@ type standingOutput struct {
 	Version      int                  `json:"version"`
 	Repositories []standingRepository `json:"repositories"`
 	Apps         []standingApp        `json:"apps"`
+
+	Registries []scanner.HostStatus `json:"registries,omitempty"` // with --daemon
 }
 
 type standingRepository struct {
