@@ -3,9 +3,16 @@ package scanner
 import (
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -394,7 +401,7 @@ func TestR24TLS(t *testing.T) {
 		t.Errorf("with ca.crt: %q", tags.List)
 	}
 	wrongHost := Source{Image: Image{Image: strings.Replace(address, "127.0.0.1", "localhost", 1) + "/acme/web"}, Certs: good.Certs}
-	scanError(t, newScanner(t, Options{}), wrongHost, "the certificate of localhost", "is not valid")
+	scanError(t, newScanner(t, Options{}), wrongHost, "the certificate of localhost", "is not valid for that name, but for example.com", "name the image so")
 	bad := src
 	bad.Certs = secretOf(map[string]string{"ca.crt": "rubbish"})
 	scanError(t, newScanner(t, Options{}), bad, "ca.crt of the certificate secret holds no certificate")
@@ -424,4 +431,76 @@ func TestR24NoFallback(t *testing.T) {
 	if slices.Contains(dialled, "reg.example:443") {
 		t.Errorf("dialled %q: insecure means plain http and nothing but", dialled)
 	}
+}
+
+// pairFor makes a certificate that signs itself, valid between two times from now.
+func pairFor(t *testing.T, from, to time.Duration) (cert tls.Certificate, certPEM, keyPEM string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err1 := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	secret, err2 := x509.MarshalPKCS8PrivateKey(key)
+	certPEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	keyPEM = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
+	cert, err3 := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	return cert, certPEM, keyPEM
+}
+
+func serveTLS(t *testing.T, h http.Handler, config *tls.Config) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.Config.ErrorLog = discard
+	server.TLS = config
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
+
+// R24: a certificate that ran out is an error that says when, also where its
+// authority is known.
+func TestR24Expired(t *testing.T) {
+	cert, certPEM, _ := pairFor(t, -2*time.Hour, -time.Hour)
+	address := serveTLS(t, &tagList{tags: []string{"1.0"}}, &tls.Config{Certificates: []tls.Certificate{cert}})
+	src := Source{Image: Image{Image: address + "/acme/web"}, Certs: secretOf(map[string]string{"ca.crt": certPEM})}
+	scanError(t, newScanner(t, Options{}), src, "the certificate of "+address+" is valid from ", "which is not now: have it renewed, or put the clock here right")
+}
+
+// R24: a client certificate is shown, a wrong or missing one is told what to
+// do and harms no other image, and a new one is used at the next scan.
+func TestR24ClientCertificate(t *testing.T) {
+	server, serverPEM, _ := pairFor(t, -time.Hour, time.Hour)
+	old, oldPEM, oldKey := pairFor(t, -time.Hour, time.Hour)
+	fresh, freshPEM, freshKey := pairFor(t, -time.Hour, time.Hour)
+	var wanted atomic.Pointer[tls.Certificate]
+	wanted.Store(&old)
+	address := serveTLS(t, &tagList{tags: []string{"1.0"}}, &tls.Config{
+		Certificates: []tls.Certificate{server}, ClientAuth: tls.RequireAnyClientCert, SessionTicketsDisabled: true,
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			if !slices.Equal(raw[0], wanted.Load().Certificate[0]) {
+				return errors.New("not the one")
+			}
+			return nil
+		},
+	})
+	keys := map[string]string{"ca.crt": serverPEM}
+	src := Source{Image: Image{Image: address + "/acme/web"}, Certs: func(ctx context.Context) (bump.Secret, error) { return secretOf(keys)(ctx) }}
+	s := newScanner(t, Options{})
+	scanError(t, s, src, address+" ended the TLS handshake", "give a valid tls.crt and tls.key through certSecretRef or certSecretDir")
+	keys["tls.crt"], keys["tls.key"] = oldPEM, oldKey
+	mustScan(t, s, src)
+	wanted.Store(&fresh)
+	keys["tls.crt"], keys["tls.key"] = freshPEM, freshKey
+	mustScan(t, s, src)
+	keys["tls.key"] = oldKey
+	scanError(t, s, src, "tls.crt and tls.key of the certificate secret", "private key does not match public key")
 }

@@ -104,7 +104,7 @@ func (h *host) ready(ctx context.Context) error {
 			return err
 		}
 		if err := h.rate.Wait(ctx); err != nil {
-			if ctx.Err() != nil {
+			if errors.Is(context.Cause(ctx), context.Canceled) {
 				return ctx.Err()
 			}
 			return fmt.Errorf("%w: %s gets %.0f requests a second", errOverBudget, h.gate.host, h.rate.Limit())

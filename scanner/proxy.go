@@ -31,7 +31,7 @@ func environmentProxies() proxies {
 
 func (p proxies) forRequest(req *http.Request) (*url.URL, error) {
 	through, err := p.choose(req.URL)
-	if err != nil { // its text has the whole address, and that may have a password
+	if err != nil || through != nil && !speaks(through) { // its text has the whole address, and that may have a password
 		return nil, &proxyError{text: "HTTPS_PROXY or HTTP_PROXY is not the address of a proxy, such as http://proxy.example.com:3128"}
 	}
 	return through, nil
@@ -57,7 +57,7 @@ func parseProxy(secret bump.Secret) (*url.URL, error) {
 		return nil, errors.New("the proxy secret has no key address: give it one, such as http://proxy.example.com:3128")
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Hostname() == "" || !slices.Contains(proxySchemes, u.Scheme) {
+	if err != nil || !speaks(u) {
 		return nil, fmt.Errorf("the address in the proxy secret is not one of a proxy: write %s://, host and port, such as http://proxy.example.com:3128",
 			strings.Join(proxySchemes, "://, "))
 	}
@@ -69,6 +69,11 @@ func parseProxy(secret bump.Secret) (*url.URL, error) {
 		return nil, errors.New("the proxy secret has a password and no username")
 	}
 	return u, nil
+}
+
+// speaks tells whether u is a proxy that can be spoken with.
+func speaks(u *url.URL) bool {
+	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && slices.Contains(proxySchemes, u.Scheme)
 }
 
 func proxyFingerprint(through *url.URL) string {
