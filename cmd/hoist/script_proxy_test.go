@@ -14,15 +14,17 @@ import (
 	"hoist/testenv/proxy"
 )
 
-// scriptProxy stands before the Git server or the API server of a script.
+// scriptProxy stands before the Git server, the API server or the registry of a script.
 type scriptProxy struct{ *proxy.Proxy }
 
-const proxyUsage = "proxy git|cluster [stall METHOD REGEXP | stalled | clear | writes N]"
+const proxyUsage = "proxy git|cluster|registry [stall METHOD REGEXP | stalled | limit SECONDS | clear | writes N]"
 
 // cmdProxy puts a proxy before a server and plays a fault:
 //
 //	proxy git                     $GITPROXY is the Git server behind a proxy
 //	proxy cluster                 proxied.kubeconfig is the API server behind one
+//	proxy registry                $REGISTRYPROXY is the registry behind one
+//	proxy NAME limit SECONDS      every answer is 429 with Retry-After
 //	proxy NAME stall METHOD REGEXP   requests of that kind get no answer
 //	proxy NAME stalled            wait until there was one
 //	proxy NAME clear              all is calm again
@@ -39,6 +41,8 @@ func cmdProxy(ts *testscript.TestScript, neg bool, args []string) {
 	case verb == "" && len(args) == 1:
 	case verb == "stall" && len(args) == 4:
 		p.Play(proxy.Rule{Method: args[2], URI: regexp.MustCompile(args[3]), Fault: proxy.Fault{Latency: time.Hour}})
+	case verb == "limit" && len(args) == 3:
+		p.Play(proxy.Rule{Fault: proxy.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {args[2]}}}})
 	case verb == "stalled" && len(args) == 2:
 		limit, cancel := context.WithTimeout(ctx(), waitLimit)
 		defer cancel()
@@ -69,6 +73,12 @@ func (w *world) startProxy(ts *testscript.TestScript, name string) *scriptProxy 
 		p = proxy.New(target, http.DefaultTransport.(*http.Transport).Clone())
 		ts.Check(p.Start())
 		w.tell(ts, "GITPROXY", p.URL())
+	case "registry":
+		target, err := url.Parse(w.registry.URL())
+		ts.Check(err)
+		p = proxy.New(target, http.DefaultTransport.(*http.Transport).Clone())
+		ts.Check(p.Start())
+		w.tell(ts, "REGISTRYPROXY", p.Addr())
 	case "cluster":
 		p = w.proxyCluster(ts)
 	default:

@@ -94,7 +94,7 @@ func newWorld(shared *cluster.Cluster, env *testscript.Env) error {
 	env.Values["world"] = &world{env: env, shared: shared, proxies: make(map[string]*scriptProxy), signers: make(map[string]*imagesigner.Signer)}
 	env.Setenv("HOIST_DATA_DIR", filepath.Join(env.WorkDir, ".cache"))
 	env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
-	for _, name := range []string{"API", "HOOK"} {
+	for _, name := range []string{"API", "HEALTH", "HOOK"} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
