@@ -73,6 +73,14 @@ func tokenServer(t *testing.T, server *registryserver.Server) string {
 	return u.Host
 }
 
+// scannerFor returns a Scanner that lets the registry's token server have its credentials.
+func scannerFor(t *testing.T, server *registryserver.Server) *Scanner {
+	t.Helper()
+	s := newScanner(t, Options{})
+	s.SetRegistries([]Registry{{Host: server.Addr, TokenServers: []string{tokenServer(t, server)}}})
+	return s
+}
+
 // Every way of letting in that the distribution registry knows, over TLS with
 // an authority of its own and a certificate asked of the client.
 func TestRealRegistryAuth(t *testing.T) {

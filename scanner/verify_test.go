@@ -68,7 +68,7 @@ func TestVerifyRealSignatures(t *testing.T) {
 	src := signedBy(open, key)
 	for _, form := range []imagesigner.Form{imagesigner.Bundle, imagesigner.Tag} {
 		t.Run(string(form), func(t *testing.T) {
-			s := newScanner(t, Options{})
+			s := scannerFor(t, server)
 			sign := func(signer *imagesigner.Signer, digest string) {
 				t.Helper()
 				if err := signer.Sign(t.Context(), server.Image("acme/web@"+digest), form, server.DockerConfig()); err != nil {
@@ -83,7 +83,7 @@ func TestVerifyRealSignatures(t *testing.T) {
 			mustVerify(t, s, signedBy(open, otherKey), digest)
 			sign(ours, digest)
 			mustVerify(t, s, src, digest)
-			mustVerify(t, newScanner(t, Options{}), signedBy(open, otherKey+key), digest)
+			mustVerify(t, scannerFor(t, server), signedBy(open, otherKey+key), digest)
 
 			// A signature that is moved to another image does not sign that one.
 			tag := "acme/web:sha256-" + digest[7:]
@@ -110,7 +110,7 @@ func TestVerifyRealSignatures(t *testing.T) {
 			unsigned(t, s, src, copied, "about another digest, "+digest)
 		})
 	}
-	if kind := mustInspect(t, newScanner(t, Options{}), open, "bundle", Wants{}); !kind.Image {
+	if kind := mustInspect(t, scannerFor(t, server), open, "bundle", Wants{}); !kind.Image {
 		t.Errorf("a signed image is %+v", kind)
 	}
 }
