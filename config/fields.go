@@ -167,7 +167,7 @@ func nativeFields() map[string]known {
 	}
 	order := []string{"asc", "desc"}
 	for _, s := range []string{"images", "policies"} {
-		t[s+"[].policy"] = known{text: "The order of the tags: exactly one of semver, alphabetical, numerical, newestBuild.", required: s == "policies"}
+		t[s+"[].policy"] = known{text: "The order of the tags: exactly one of semver, alphabetical, numerical, calver, newestBuild.", required: s == "policies"}
 		t[s+"[].policy.semver"] = known{text: "The greatest semantic version is the newest."}
 		t[s+"[].policy.semver.range"] = known{text: `Versions that are allowed, such as ">=1.0.0 <2.0.0" or "1.x".`, required: true}
 		t[s+"[].policy.semver.loose"] = known{text: "Versions may have one to four parts and leading zeros."}
@@ -177,6 +177,8 @@ func nativeFields() map[string]known {
 		t[s+"[].policy.alphabetical.order"] = known{text: "asc: the last is the newest (the default). desc: the first is.", enum: order}
 		t[s+"[].policy.numerical"] = known{text: "Tags are ordered as decimal numbers."}
 		t[s+"[].policy.numerical.order"] = known{text: "asc: the greatest is the newest (the default). desc: the least is.", enum: order}
+		t[s+"[].policy.calver"] = known{text: "Tags are calendar versions, ordered from left to right."}
+		t[s+"[].policy.calver.layout"] = known{text: "Tokens of calver.org (YYYY YY 0Y MM 0M WW 0W DD 0D MAJOR MINOR MICRO) with . - or _ between them, such as YYYY.0M.0D.", required: true}
 		t[s+"[].policy.newestBuild"] = known{text: "The image that was built last is the newest, as its configuration says."}
 		t[s+"[].filterTags"] = known{text: "Which tags count, and which part of them is ordered."}
 		t[s+"[].filterTags.pattern"] = known{text: "Regular expression (RE2) of the tags that count; anchor it with ^ and $.", required: true}

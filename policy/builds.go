@@ -52,6 +52,7 @@ func (o builds) compare(a, b place) int { return cmp.Compare(a.built, b.built) }
 // before "latest".
 func (o builds) tie(a, b string) int          { return 0 }
 func (o builds) refuses(string, place) string { return "" }
+func (o builds) field() string                { return "policy.newestBuild" }
 
 // compareTags is [Order.Compare].
 func (o builds) compareTags(a, b string) (c int, ok bool) {

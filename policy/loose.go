@@ -58,6 +58,8 @@ var looseVersion = regexp.MustCompile(`^v?([0-9]+(?:\.[0-9]+)*)(?:[-+_.].*)?$`)
 func looselyNewer(tag string, o order, at place) bool {
 	var ours []string
 	switch o.(type) {
+	case calendar:
+		ours = strings.FieldsFunc(at.text, func(r rune) bool { return strings.ContainsRune(separators, r) })
 	case versions:
 		for _, n := range []uint64{at.version.major, at.version.minor, at.version.patch} {
 			ours = append(ours, strconv.FormatUint(n, 10))

@@ -10,6 +10,8 @@ type order interface {
 	compare(a, b place) int
 	// tie decides between two different values at the same place: +1 when a goes first.
 	tie(a, b string) int
+	// field is the field that a value without a place, or outside the range, speaks against.
+	field() string
 	// refuses says why a value is not allowed though it has a place; "" when it is allowed.
 	refuses(value string, at place) string
 }
@@ -33,6 +35,7 @@ func (o alphabet) compare(a, b place) int {
 
 func (o alphabet) tie(a, b string) int          { return 0 } // equal values are the same value
 func (o alphabet) refuses(string, place) string { return "" }
+func (o alphabet) field() string                { return "policy.alphabetical" }
 
 // numbers orders by decimal value, without rounding.
 type numbers struct{ desc bool }
@@ -50,6 +53,7 @@ func (o numbers) compare(a, b place) int {
 // which takes the last of equals from a list in descending byte order.
 func (o numbers) tie(a, b string) int          { return strings.Compare(b, a) }
 func (o numbers) refuses(string, place) string { return "" }
+func (o numbers) field() string                { return "policy.numerical" }
 
 func turned(c int, desc bool) int {
 	if desc {

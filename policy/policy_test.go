@@ -32,6 +32,10 @@ func channels(r string, names ...string) policy.Spec {
 	return s
 }
 
+func calendar(layout string) policy.Spec {
+	return policy.Spec{Policy: policy.Choice{CalVer: &policy.CalVer{Layout: layout}}}
+}
+
 func ending(s policy.Spec, suffix string) policy.Spec {
 	s.Suffix = suffix
 	return s
@@ -180,6 +184,27 @@ func TestSelect(t *testing.T) {
 		{"the tenth candidate", channels("*", "rc"), "1.2.0-rc9 1.2.0-rc10", "1.2.0-rc10"},
 		{"the tenth candidate of 64 bits and more", channels("*", "rc"), "1.2.0-rc9 1.2.0-rc99999999999999999999 1.2.0-rc99999999999999999998", "1.2.0-rc99999999999999999999"},
 
+		{"calendar", calendar("YYYY.0M.0D"), "2024.01.05 2024.01.04 2023.12.31 latest", "2024.01.05"},
+		{"calendar with v", calendar("YYYY.0M.0D"), "v2024.01.06 2024.01.05", "v2024.01.06"},
+		{"calendar, equal with v", calendar("YYYY.0M"), "v2024.01 2024.01", "v2024.01"},
+		{"calendar, short months by number", calendar("YYYY.MM"), "2024.9 2024.10 2024.2", "2024.10"},
+		{"calendar, short years by number", calendar("YY.MM"), "24.4 106.1 6.10 99.12", "106.1"},
+		{"calendar, padded years", calendar("0Y.0M"), "06.10 24.04 106.01 099.01", "106.01"},
+		{"calendar with micro", calendar("YY.MM.MICRO"), "24.4.9 24.4.10 24.3.99", "24.4.10"},
+		{"calendar, micro of any length", calendar("YYYY.MICRO"), "2024.99999999999999999999999999999999999999 2024.99999999999999999999999999999999999998 2024.7", "2024.99999999999999999999999999999999999999"},
+		{"calendar, micro with zeros", calendar("YYYY.0M.0D-MICRO"), "2024.01.05-09 2024.01.05-10 2024.01.05-8", "2024.01.05-10"},
+		{"calendar, major first", calendar("MAJOR.YYYY"), "2.2023 1.2024", "2.2023"},
+		{"calendar, weeks", calendar("YYYY-0W"), "2024-09 2024-53 2024-54 2024-00", "2024-53"},
+		{"calendar, other separators", calendar("YYYY_0M-DD"), "2024_01-9 2024_01-10 2024-01-11", "2024_01-10"},
+		{"calendar without separators", calendar("YYYY0M0D"), "20240105 20231231 2024010 202401055 2024.01.06", "20240105"},
+		{"calendar without separators, padded year", calendar("0Y0M0D.MICRO"), "240105.2 240105.10 1240105.1", "240105.10"},
+		{"calendar, padding is not left out", calendar("YYYY.0M.0D"), "2024.1.6 2024.01.05", "2024.01.05"},
+		{"calendar, padding is not added", calendar("YYYY.MM"), "2024.02 2024.1", "2024.1"},
+		{"calendar, months and days that exist", calendar("YYYY.0M.0D"), "2024.13.01 2024.00.10 2024.04.31 2023.02.29 2024.02.30 2024.02.29 2024.01.00", "2024.02.29"},
+		{"calendar, nothing more and nothing less", calendar("YYYY.0M.0D"), "2024.01 2024.01. 2024.01.05. 2024.01.05.1 2024.01.05-rc .2024.01.05 24.01.05", ""},
+		{"calendar extracted", filtered(calendar("YYYY0M0D"), `^main-(\d+)-`, "$1"), "main-20240105-ff main-20231231-aa", "main-20240105-ff"},
+		{"calendar with suffix", ending(calendar("YYYY.0M"), "-slim"), "2024.01-slim 2024.02 2023.12-slim", "2024.01-slim"},
+
 		{"suffix", ending(semVer("*"), "-alpine"), "1.2.0 1.1.0-alpine 1.0.0-alpine 1.3.0-slim", "1.1.0-alpine"},
 		{"suffix and pre-release", ending(semVer(">=1.0.0-0"), "-alpine"), "1.1.0-rc.1-alpine 1.1.0-rc.2 1.0.0-alpine", "1.1.0-rc.1-alpine"},
 		{"suffix, then filter", filtered(ending(numerical(""), "-alpine"), `^r(\d+)$`, "$1"), "r1-alpine r2-alpine r3", "r2-alpine"},
@@ -255,7 +280,23 @@ func TestCompare(t *testing.T) {
 		{numerical("asc"), "rc", "1", 0, false},
 		{filtered(numerical("asc"), `^main-(\d+)$`, "$1"), "main-10", "main-9", 1, true},
 		{filtered(numerical("asc"), `^main-(\d+)$`, "$1"), "10", "main-9", 0, false},
-		{excluding(semVer("*"), `^2\.0\.0$`), "2.0.0", "1.9.0", 1, true}, // excluded still has an order
+		{calendar("YYYY.0M.0D"), "2024.01.05", "2024.01.04", 1, true},
+		{calendar("YYYY.0M.0D"), "2024.01.05", "v2024.01.05", 0, true},
+		{calendar("YYYY.0M.0D"), "2024.01.05", "latest", 0, false},
+		{calendar("YYYY.0M.0D"), "2024.01.05", "2024.02", -1, true}, // does not fit, and looks newer (N9)
+		{calendar("YYYY.0M.0D"), "2024.01.05", "2023.12", 0, false},
+		{calendar("YYYY0M0D"), "20240105", "20240106-1", -1, true},
+		{calendar("YYYY0M0D"), "20240105", "20240104-1", 0, false},
+		{loose("*"), "1.27", "1.27.0", 0, true},
+		{loose("*"), "1.27", "1.28.0.1", -1, true},
+		{loose("*"), "1.27", "1.28.0.1.9", -1, true}, // no version, and looks newer (N9)
+		{loose("*"), "1.27", "latest", 0, false},
+		{channels("*", "rc"), "1.2.0-rc10", "1.2.0-rc9", 1, true},
+		{channels("*", "rc"), "1.2.0-rc1", "1.2.0-rc01", 0, true},
+		{ending(semVer("*"), "-alpine"), "1.2.0-alpine", "1.1.0-alpine", 1, true},
+		{ending(semVer("*"), "-alpine"), "1.2.0-alpine", "1.1.0", 0, false},
+		{ending(semVer("*"), "-alpine"), "1.2.0-alpine", "1.3.0", -1, true}, // another variant, and looks newer (N9)
+		{excluding(semVer("*"), `^2\.0\.0$`), "2.0.0", "1.9.0", 1, true},    // excluded still has an order
 	} {
 		p := compiled(t, row.spec)
 		if got, ok := p.Compare(row.a, row.b); got != row.want || ok != row.ok {

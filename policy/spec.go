@@ -40,6 +40,7 @@ type Choice struct {
 	SemVer       *SemVer       `json:"semver,omitempty"`
 	Alphabetical *Alphabetical `json:"alphabetical,omitempty"`
 	Numerical    *Numerical    `json:"numerical,omitempty"`
+	CalVer       *CalVer       `json:"calver,omitempty"`
 	NewestBuild  *NewestBuild  `json:"newestBuild,omitempty"`
 }
 
@@ -124,14 +125,17 @@ func compile(s Spec) (*Policy, []bump.Fault) {
 	return &p, nil
 }
 
-// suffix is what a tag may end in, by the grammar of the OCI distribution spec.
+// maxTag is the longest tag, in bytes, by the OCI distribution spec.
+const maxTag = 128
+
+// suffix is what a tag may end in, by the same grammar.
 var suffix = regexp.MustCompile(`^[A-Za-z0-9_.-]{0,127}$`)
 
 // compile returns the chosen order.
 func (c Choice) compile() (order, []bump.Fault) {
-	const known = "set one of semver, alphabetical, numerical, newestBuild"
+	const known = "set one of semver, alphabetical, numerical, calver, newestBuild"
 	chosen := 0
-	for _, set := range []bool{c.SemVer != nil, c.Alphabetical != nil, c.Numerical != nil, c.NewestBuild != nil} {
+	for _, set := range []bool{c.SemVer != nil, c.Alphabetical != nil, c.Numerical != nil, c.CalVer != nil, c.NewestBuild != nil} {
 		if set {
 			chosen++
 		}
@@ -149,6 +153,9 @@ func (c Choice) compile() (order, []bump.Fault) {
 	case c.Numerical != nil:
 		desc, message := descending(c.Numerical.Order)
 		return numbers{desc}, faultAt("policy.numerical.order", message)
+	case c.CalVer != nil:
+		o, message := newCalendar(c.CalVer.Layout)
+		return o, faultAt("policy.calver.layout", message)
 	default:
 		return builds{}, nil
 	}

@@ -34,8 +34,8 @@ func TestCheck(t *testing.T) {
 	}{
 		{semVer(">=1.0.0"), ""},
 		{semVer(" >= 1.0.0 , < 2 "), ""},
-		{policy.Spec{}, "policy: no order chosen: set one of semver, alphabetical, numerical, newestBuild"},
-		{both, "policy: more than one order chosen: set one of semver, alphabetical, numerical, newestBuild"},
+		{policy.Spec{}, "policy: no order chosen: set one of semver, alphabetical, numerical, calver, newestBuild"},
+		{both, "policy: more than one order chosen: set one of semver, alphabetical, numerical, calver, newestBuild"},
 		{semVer(""), `policy.semver.range: the range is empty: "*" allows every release`},
 		{semVer("  "), `policy.semver.range: the range is empty: "*" allows every release`},
 		{semVer(">=1.x <"), `policy.semver.range: ">=1.x <": expected a version after "<"`},
@@ -65,6 +65,19 @@ func TestCheck(t *testing.T) {
 		{with(channels("*"), func(s *policy.Spec) { s.Policy.SemVer.PreReleases = []string{} }), "policy.semver.preReleases: names no channel: remove it, or write such as [rc, beta]"},
 		{channels("*", "rc", "*"), `policy.semver.preReleases[1]: "*" is every channel: remove the others`},
 		{channels("<", "rc.1", "", "rc", "rc"), `policy.semver.range: "<": expected a version after "<" | policy.semver.preReleases[0]: "rc.1" is not a channel: expected letters such as rc, or * | policy.semver.preReleases[1]: "" is not a channel: expected letters such as rc, or * | policy.semver.preReleases[3]: "rc" is named twice`},
+		{calendar("YYYY.0M.0D"), ""},
+		{calendar("YY.MM.MAJOR-MINOR_MICRO"), ""},
+		{calendar(""), "policy.calver.layout: the layout is empty: write such as YYYY.0M.0D"},
+		{calendar("yyyy.mm"), `policy.calver.layout: "yyyy.mm": expected one of YYYY, YY, 0Y, MM, 0M, WW, 0W, DD, 0D, MAJOR, MINOR, MICRO, got "yyyy.mm"`},
+		{calendar("YYYY..0M"), `policy.calver.layout: "YYYY..0M": expected one of YYYY, YY, 0Y, MM, 0M, WW, 0W, DD, 0D, MAJOR, MINOR, MICRO, got ".0M"`},
+		{calendar("YYYY.0M."), `policy.calver.layout: "YYYY.0M.": expected a part behind the last '.'`},
+		{calendar("YYYY.MM0D"), `policy.calver.layout: "YYYY.MM0D": expected a separator (. - _) behind MM, which has no fixed width`},
+		{calendar("YYYY.YY"), `policy.calver.layout: "YYYY.YY" has two parts for what YY counts`},
+		{calendar("MAJOR.MINOR"), `policy.calver.layout: "MAJOR.MINOR" has no year: MAJOR.MINOR.MICRO is for semver`},
+		{calendar("YYYY.MM.WW"), `policy.calver.layout: "YYYY.MM.WW" has a week and a month or day: use one or the other`},
+		{calendar("YYYY.DD"), `policy.calver.layout: "YYYY.DD" has a day and no month`},
+		{calendar("DD.MM.YYYY"), `policy.calver.layout: "DD.MM.YYYY" is ordered from left to right: the year has to stand before the month, and that before the day`},
+		{calendar(strings.Repeat("YYYY.", 30)), "policy.calver.layout: longer than a tag, which has at most 128 bytes"},
 		{newestBuild(), ""},
 		{filtered(newestBuild(), "^n", ""), ""},
 		{filtered(newestBuild(), "^(n)", "$1"), "filterTags.extract: has no use with newestBuild, which orders by time"},
@@ -134,10 +147,19 @@ func TestLints(t *testing.T) {
 		{filtered(semVer("*"), `^(.*)$`, "1.0.0"), []string{"filterTags.extract"}},
 		{filtered(semVer("*"), `^(.*)$`, "$$1"), []string{"filterTags.extract"}},
 		{numerical("asc"), nil},
-		{alphabetical("asc"), []string{"policy.alphabetical", "policy.alphabetical"}}, // P8
+		{alphabetical("asc"), []string{"policy.alphabetical"}}, // P8
 		{filtered(alphabetical("asc"), `^[0-9a-f]{7}$`, ""), []string{"policy.alphabetical"}},
 		{filtered(alphabetical("asc"), `^[0-9]+$`, ""), []string{"policy.alphabetical"}},
+		{filtered(alphabetical("asc"), `^v\d+$`, ""), []string{"policy.alphabetical"}},
+		{filtered(alphabetical("asc"), `^\d+\.\d+\.\d+$`, ""), []string{"policy.alphabetical"}},
 		{filtered(alphabetical("asc"), `^\d{4}-\d\d-\d\d$`, ""), nil},
+		{filtered(alphabetical("asc"), `^[0-9]{14}$`, ""), nil},
+		{filtered(alphabetical("asc"), `^RELEASE\.(\d{4}-\d\d-\d\d)T`, "$1"), []string{"filterTags.pattern"}}, // for its end alone
+		{filtered(alphabetical("asc"), `^latest$`, ""), []string{"filterTags.pattern"}},
+		{filtered(semVer("*"), `^(latest)$`, ""), []string{"filterTags.pattern"}},
+		{filtered(semVer("*"), `^(?i:latest)$`, ""), nil},
+		{filtered(reflecting("Always", 0), `^latest$`, ""), nil},
+		{filtered(reflecting("IfNotPresent", 0), `^latest$`, ""), nil},
 	} {
 		var got []string
 		for _, f := range compiled(t, row.spec).Lints() {
@@ -145,6 +167,38 @@ func TestLints(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got, row.want) {
 			t.Errorf("Lints(%+v, %+v) are of %q, want %q", row.spec.Policy, row.spec.FilterTags, got, row.want)
+		}
+	}
+}
+
+// TestLintTags is asked of the tags that there are (P6, P8).
+func TestLintTags(t *testing.T) {
+	for _, row := range []struct {
+		spec policy.Spec
+		tags string
+		want string
+	}{
+		{semVer("^1"), "1.0.0 2.0.0 latest", ""},
+		{semVer("*"), "", ": the registry lists no tags"},
+		{semVer("^3"), "1.0.0 2.10.0 2.9.0 latest", "policy.semver.range: no tag satisfies it now: the newest, 2.10.0, is outside ^3"},
+		{semVer("^1"), "1.0.0-rc.1", "policy.semver.range: no tag satisfies it now: the newest, 1.0.0-rc.1, is a pre-release, and ^1 names none"},
+		{semVer("*"), "latest main", "policy.semver.range: of 2 tags left none has a place in this order"},
+		{calendar("YYYY.MM"), "1.0.0", "policy.calver.layout: of 1 tag left none has a place in this order"},
+		{filtered(semVer("*"), "^v", ""), "1.0.0 2.0.0", "filterTags.pattern: matches none of the 2 tags"},
+		{ending(semVer("*"), "-alpine"), "1.0.0 2.0.0", `suffix: none of the 2 tags ends in "-alpine"`},
+		{excluding(semVer("*"), "0"), "1.0.0 2.0.0", "excludeTags: excludes all of the 2 tags"},
+		{newestBuild(), "a b", ""},
+		{filtered(newestBuild(), "^n", ""), "a b", "filterTags.pattern: matches none of the 2 tags"},
+		{alphabetical("asc"), "10 9 a", "policy.alphabetical: 10 and 9 are ordered by their bytes: use numerical"},
+		{alphabetical("asc"), "20240101 20240102 a", ""},
+		{filtered(alphabetical("asc"), `^b(\d+)$`, "$1"), "b10 b9", "policy.alphabetical: 10 and 9 are ordered by their bytes: use numerical"},
+	} {
+		var got []string
+		for _, f := range compiled(t, row.spec).LintTags(bump.Tags{List: strings.Fields(row.tags)}) {
+			got = append(got, f.Field+": "+f.Message)
+		}
+		if joined := strings.Join(got, " | "); joined != row.want {
+			t.Errorf("LintTags(%+v, %q):\ngot  %s\nwant %s", row.spec, row.tags, joined, row.want)
 		}
 	}
 }

@@ -232,6 +232,8 @@ func (o versions) compare(a, b place) int {
 // list in descending byte order.
 func (o versions) tie(a, b string) int { return strings.Compare(a, b) }
 
+func (o versions) field() string { return "policy.semver.range" }
+
 func (o versions) refuses(_ string, at place) string {
 	v := at.version
 	switch {
