@@ -22,7 +22,7 @@ type Report struct {
 	AfterChecks    int     `json:"afterChecks"`    // less those that were looked up and failed a check
 	Selected       string  `json:"selected,omitempty"`
 	Value          string  `json:"value,omitempty"`  // the extracted value, where it is not the tag
-	Digest         string  `json:"digest,omitempty"` // where the policy reflects it
+	Digest         string  `json:"digest,omitempty"` // of the selected tag, where it is known
 	Proven         bool    `json:"proven,omitempty"` // it was looked up and passed the checks
 	Error          string  `json:"error,omitempty"`  // why no tag was selected
 	Losers         []Loser `json:"losers"`           // never null

@@ -314,6 +314,68 @@ func tiny(x *big.Rat) bool {
 	return x.Sign() != 0 && new(big.Rat).Abs(x).Cmp(limit) < 0
 }
 
+// ranks holds Ranked to its promise: what it yields was on the list, each once,
+// never a newer one behind an older; the first is that of Select; neither the
+// order of the list nor doing it twice matters, nor a tag that is there twice.
+func ranks(t *testing.T, p *policy.Policy, tags bump.Tags) {
+	t.Helper()
+	built := func(tag string) (bump.Artifact, bool) {
+		return bump.Artifact{Tag: tag, Image: true, Created: ago(time.Duration(len(tag)%3) * time.Hour), Seen: noon}, len(tag)%4 != 0
+	}
+	got := slices.Collect(p.Ranked(tags, built, noon))
+	for i, tag := range got {
+		if !slices.Contains(tags.List, tag) || slices.Contains(got[:i], tag) {
+			t.Fatalf("Ranked(%q) = %q: %q was not there, or is twice", tags.List, got, tag)
+		}
+		if i == 0 {
+			continue
+		}
+		if c, ok := p.Order(built).Compare(got[i-1], tag); !ok || c < 0 {
+			t.Fatalf("Ranked(%q) = %q: Compare(%q, %q) = %d, %t", tags.List, got, got[i-1], tag, c, ok)
+		}
+	}
+	if s := p.Select(tags); !p.Asks().Every && (len(got) > 0) != (s.Err == nil) || s.Err == nil && got[0] != s.Tag {
+		t.Fatalf("Ranked(%q) = %q, Select chose %q, %v", tags.List, got, s.Tag, s.Err)
+	}
+	turned := slices.Concat(tags.List, tags.List)
+	slices.Reverse(turned)
+	if again := slices.Collect(p.Ranked(bump.Tags{List: turned}, built, noon)); !slices.Equal(got, again) {
+		t.Fatalf("Ranked(%q) = %q, and of the reverse, twice, %q", tags.List, got, again)
+	}
+}
+
+// FuzzLayout feeds any layout any two values. It is refused or it orders: two
+// values that fit are equal, or one is the newer whichever is asked first; and
+// what fits a layout of numbers alone is digits and separators.
+func FuzzLayout(f *testing.F) {
+	f.Add("YYYY.0M.0D", "2024.01.05", "v2024.02.30")
+	f.Add("YY0M", "2401", "24.01")
+	f.Add("0Y0M0D-MICRO", "240105-99999999999999999999", "1240105-1")
+	f.Fuzz(func(t *testing.T, layout, a, b string) {
+		s := calendar(layout)
+		p, err := policy.New(stable, s)
+		if (err == nil) != (len(s.Check()) == 0) {
+			t.Fatalf("Check(%q): %v, New: %v", layout, s.Check(), err)
+		}
+		if err != nil {
+			return
+		}
+		for _, value := range []string{a, b} {
+			if p.Select(bump.Tags{List: []string{value}}).Err == nil && strings.Trim(strings.TrimPrefix(value, "v"), "0123456789.-_") != "" {
+				t.Errorf("%q fits %q", value, layout)
+			}
+		}
+		if p.Select(bump.Tags{List: []string{a}}).Err == nil && p.Select(bump.Tags{List: []string{b}}).Err == nil {
+			c, ok := p.Compare(a, b)
+			d, okToo := p.Compare(b, a)
+			if !ok || !okToo || c != -d {
+				t.Errorf("layout %q: Compare(%q, %q) = %d, %t, and the other way %d, %t", layout, a, b, c, ok, d, okToo)
+			}
+		}
+		ranks(t, p, bump.Tags{List: []string{a, b}})
+	})
+}
+
 // FuzzSelect feeds any policy any list. The chosen tag was on the list, the
 // order of the list does not matter, what beats it is not allowed, and nothing
 // panics. A policy is refused or it runs.
@@ -322,6 +384,9 @@ func FuzzSelect(f *testing.F) {
 	f.Add("alphabetical", "desc", ``, "", ``, "a b c")
 	f.Add("numerical", "asc", `(\d+)`, "$1", ``, "main-12 main-012 x 1e5")
 	f.Add("semver", "1.x || ^2 <", `(`, "${", `[`, "")
+	f.Add("loose", ">=1", ``, "", ``, "1.27 v2 1.2.3.4 1.2-rc10 1.2-rc9 01.2")
+	f.Add("calver", "YYYY.0M.MICRO", `^v?(.*)$`, "$1", `x`, "2024.01.9 v2024.01.10 2024.1.1 2024.01")
+	f.Add("newestBuild", "", `^n`, "", ``, "n1 n2 x n333 n4444")
 	f.Fuzz(func(t *testing.T, kind, order, pattern, extract, exclude, list string) {
 		var s policy.Spec
 		switch kind {
@@ -331,6 +396,12 @@ func FuzzSelect(f *testing.F) {
 			s = alphabetical(order)
 		case "numerical":
 			s = numerical(order)
+		case "loose":
+			s = loose(order, "rc")
+		case "calver":
+			s = calendar(order)
+		case "newestBuild":
+			s = newestBuild()
 		}
 		s = filtered(s, pattern, extract)
 		if exclude != "" {
@@ -346,6 +417,11 @@ func FuzzSelect(f *testing.F) {
 		}
 		p.Lints()
 		tags := bump.Tags{List: strings.Fields(list)}
+		p.LintTags(tags)
+		ranks(t, p, tags)
+		if p.Asks().Every {
+			return // tags alone choose nothing there
+		}
 		got := p.Select(tags)
 		if (got.Err == nil) != slices.Contains(tags.List, got.Tag) {
 			t.Fatalf("Select(%q) = %q, %v", tags.List, got.Tag, got.Err)

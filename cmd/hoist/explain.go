@@ -85,15 +85,31 @@ func explainAll(cmd *cobra.Command, h *daemon.House, policies []config.Policy) (
 	return all, nil
 }
 
+// steps tells how many tags were left after each step; suffix and checks only
+// where they took some.
+func steps(r policy.Report) string {
+	words := fmt.Sprintf("%d tags listed, %d after exclusions", r.Listed, r.AfterExclusion)
+	if r.AfterSuffix != r.AfterExclusion {
+		words += fmt.Sprintf(", %d with the suffix", r.AfterSuffix)
+	}
+	words += fmt.Sprintf(", %d after the filter, %d in the order, %d allowed", r.AfterFilter, r.Parsed, r.InRange)
+	if r.AfterChecks != r.InRange {
+		words += fmt.Sprintf(", %d after the checks", r.AfterChecks)
+	}
+	return words
+}
+
 func printExplanation(cmd *cobra.Command, e explanation) error {
 	out, r := cmd.OutOrStdout(), e.Report
 	fmt.Fprintf(out, "policy %s on %s\n", e.Policy, e.Image)
-	fmt.Fprintf(out, "%d tags listed, %d after exclusions, %d after the filter, %d in the order, %d allowed\n",
-		r.Listed, r.AfterExclusion, r.AfterFilter, r.Parsed, r.InRange)
-	if r.Selected != "" {
-		fmt.Fprintf(out, "selected: %s\n", r.Selected)
-	} else {
+	fmt.Fprintln(out, steps(r))
+	switch {
+	case r.Selected == "":
 		fmt.Fprintf(out, "nothing selected: %s\n", r.Error)
+	case r.Digest != "":
+		fmt.Fprintf(out, "selected: %s@%s\n", r.Selected, r.Digest)
+	default:
+		fmt.Fprintf(out, "selected: %s\n", r.Selected)
 	}
 	if len(r.Losers) == 0 {
 		return nil

@@ -76,7 +76,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("hoist {{.Version}}\n")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) }
 	root.AddCommand(
-		newRun(), newOnce(), newPlan(), newExplain(), newSelect(listTags), newSet(), newHistory(), newRollback(), newRelease(),
+		newRun(), newOnce(), newPlan(), newExplain(), newSelect(openCounter), newSet(), newHistory(), newRollback(), newRelease(),
 		newStatus(), newDiff(), newConfig(), newInit(), newDemo(), newVersion(),
 	)
 	return root
