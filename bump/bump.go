@@ -176,6 +176,7 @@ type Verdict struct {
 	Outcome   Outcome
 	New       string // the value the field gets; set for Bump only
 	Reason    string // for a person; empty only for Current and a plain newer version
+	LookUp    bool   // Held, and only until the selected tag has been looked up
 }
 
 // Change is one file, before and after. After already holds the edits of the

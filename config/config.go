@@ -24,6 +24,7 @@ import (
 
 	"hoist/bump"
 	"hoist/gitpush"
+	"hoist/plan"
 	"hoist/policy"
 	"hoist/reconcile"
 	"hoist/scanner"
@@ -62,6 +63,8 @@ type Update struct {
 	Branch      string    // that commits go to: the branch of the repository
 	Commit      gitpush.CommitSpec
 	Push        gitpush.PushSpec
+	Rules       plan.Rules    // when and how much may be bumped
+	Calendar    plan.Calendar // of Rules
 	Interval    bump.Duration // between looks although no tag is new; 0 where the file says nothing
 	Suspend     bool
 }

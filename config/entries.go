@@ -63,6 +63,8 @@ func (b *builder) addUpdate(o origin, u Update) {
 	}
 	b.check(o, "commit", u.Commit.Check())
 	b.check(o, "push", u.Push.Check())
+	b.check(o, "", u.Rules.Check())
+	u.Calendar = u.Rules.Calendar()
 	if b.add(b.updates, "update", u.Name, o) {
 		b.cfg.Updates = append(b.cfg.Updates, u)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -165,6 +166,7 @@ func nativeFields() map[string]known {
 		t[s+"[].name"] = known{text: "Name of the entry. Markers name policies, other entries name repositories, images and apps.", required: true}
 		t[s+"[].namespace"] = known{text: "Namespace of the entry, as in markers and for Secrets; hoist when absent."}
 	}
+	maps.Copy(t, ruleFields())
 	order := []string{"asc", "desc"}
 	for _, s := range []string{"images", "policies"} {
 		t[s+"[].policy"] = known{text: "The order of the tags: exactly one of semver, alphabetical, numerical, calver, newestBuild.", required: s == "policies"}

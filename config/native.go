@@ -9,6 +9,7 @@ import (
 
 	"hoist/bump"
 	"hoist/gitpush"
+	"hoist/plan"
 	"hoist/policy"
 	"hoist/reconcile"
 	"hoist/scanner"
@@ -66,7 +67,7 @@ func sections() []section {
 		{"repositories", func() []any { return []any{&entryName{}, &gitpush.Repository{}} }, addNativeRepository},
 		{"images", func() []any { return []any{&entryName{}, &scanner.Image{}, &policy.Spec{}} }, addNativeImage},
 		{"policies", func() []any { return []any{&entryName{}, &imageRef{}, &policy.Spec{}} }, addNativePolicy},
-		{"updates", func() []any { return []any{&entryName{}, &nativeUpdate{}} }, addNativeUpdate},
+		{"updates", func() []any { return []any{&entryName{}, &nativeUpdate{}, &plan.Rules{}} }, addNativeUpdate},
 		{"apply", func() []any { return []any{&entryName{}, &reconcile.App{}} }, addNativeApp},
 		{"webhooks", func() []any { return []any{&entryName{}, &webhook.Receiver{}} }, addNativeWebhook},
 		{"registries", func() []any { return []any{&scanner.Registry{}} }, addNativeRegistry},
@@ -161,7 +162,9 @@ func addNativePolicy(b *builder, o origin, parts []any) {
 
 func addNativeUpdate(b *builder, o origin, parts []any) {
 	n := parts[1].(*nativeUpdate)
-	u := Update{Name: parts[0].(*entryName).bump(), Spec: n.Spec, Commit: n.Commit, Interval: n.Interval, Suspend: n.Suspend}
+	u := Update{
+		Name: parts[0].(*entryName).bump(), Spec: n.Spec, Commit: n.Commit, Rules: *parts[2].(*plan.Rules), Interval: n.Interval, Suspend: n.Suspend,
+	}
 	if n.Push != nil {
 		u.Push = *n.Push
 	}

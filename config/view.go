@@ -67,7 +67,7 @@ func (c *Config) Annotated(notes func(section string, name bump.Name) []string) 
 		if u.Push.Branch != "" {
 			n.Push = &u.Push
 		}
-		list("updates", u.Name, fields(n))
+		list("updates", u.Name, fields(n), fields(u.Rules))
 	}
 	for _, a := range c.Apply {
 		a.Repository = relative(a.RepositoryName, a.Name)

@@ -15,6 +15,7 @@ import (
 // its image. Scans write it, passes read it.
 type board struct {
 	policies map[bump.Name][]config.Policy // by the image they choose from
+	byName   map[bump.Name]config.Policy
 
 	mu         sync.RWMutex
 	tags       map[bump.Name]bump.Tags      // by image
@@ -24,31 +25,62 @@ type board struct {
 func newBoard(policies []config.Policy) *board {
 	b := &board{
 		policies:   make(map[bump.Name][]config.Policy),
+		byName:     make(map[bump.Name]config.Policy),
 		tags:       make(map[bump.Name]bump.Tags),
 		selections: make(map[bump.Name]bump.Selection),
 	}
 	for _, p := range policies {
 		b.policies[p.Image] = append(b.policies[p.Image], p)
+		b.byName[p.Name] = p
 	}
 	return b
 }
 
-// update takes a tag list in and returns the selections that it changed.
-func (b *board) update(image bump.Name, tags bump.Tags) []bump.Selection {
-	var changed []bump.Selection
+// update takes a tag list in. It returns the selections that it changed, and
+// the policies whose choice may be another one now and has to be looked up
+// first: until then their selection stays as it is.
+func (b *board) update(image bump.Name, tags bump.Tags) (changed []bump.Selection, open []bump.Name) {
 	for _, p := range b.policies[image] {
-		s := p.Policy.Select(tags)
+		first := provisional(p, tags)
 		b.mu.Lock()
-		if old, ok := b.selections[p.Name]; !ok || !sameChoice(old, s) {
-			changed = append(changed, s)
+		before, known := b.selections[p.Name]
+		switch {
+		case known && before.Tag == first.Tag && before.Err == nil && len(before.PassedOver) == 0 && !p.Policy.Asks().Every:
+			before.Tags = tags
+			b.selections[p.Name] = before
+		case known && before.Err == nil && first.Err == nil, p.Policy.Asks().Every:
+			open = append(open, p.Name)
+		case !known || !sameChoice(before, first):
+			changed = append(changed, first)
+			b.selections[p.Name] = first
 		}
-		b.selections[p.Name] = s
 		b.mu.Unlock()
 	}
 	b.mu.Lock()
 	b.tags[image] = tags
 	b.mu.Unlock()
-	return changed
+	return changed, open
+}
+
+// elected takes the result of an election in and tells whether it changed
+// anything, and whether another tag, digest or error is selected now.
+func (b *board) elected(s bump.Selection) (changed, news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before, known := b.selections[s.Policy]
+	b.selections[s.Policy] = s
+	news = !known || before.Tag != s.Tag || before.Digest != s.Digest && before.Proven || text(before.Err) != text(s.Err)
+	return !known || !sameChoice(before, s), news
+}
+
+// ballot returns a policy and the newest complete list that it chooses from,
+// and false where there is no such list yet.
+func (b *board) ballot(policy bump.Name) (config.Policy, bump.Tags, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	p, known := b.byName[policy]
+	tags, read := b.tags[p.Image]
+	return p, tags, known && read
 }
 
 // failed keeps why an image could not be read, for policies that have never had
@@ -87,7 +119,8 @@ func (b *board) current() map[bump.Name]bump.Selection {
 
 // sameChoice tells whether two selections lead to the same plan.
 func sameChoice(a, b bump.Selection) bool {
-	return a.Tag == b.Tag && a.Digest == b.Digest && text(a.Err) == text(b.Err)
+	return a.Tag == b.Tag && a.Digest == b.Digest && a.Proven == b.Proven && text(a.Err) == text(b.Err) &&
+		slices.EqualFunc(a.PassedOver, b.PassedOver, func(x, y bump.PassedOver) bool { return x.Tag == y.Tag && x.Reason == y.Reason })
 }
 
 func text(err error) string {

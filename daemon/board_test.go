@@ -18,10 +18,10 @@ func TestBoardKeepsTheLastGoodSelection(t *testing.T) {
 		t.Errorf("before any list the selection says %v, want that the scan failed", s.Err)
 	}
 	tags := bump.Tags{Image: "r.test/web", List: []string{"1.0.0", "1.1.0"}}
-	if changed := b.update(image, tags); len(changed) != 1 || changed[0].Tag != "1.1.0" {
+	if changed, _ := b.update(image, tags); len(changed) != 1 || changed[0].Tag != "1.1.0" {
 		t.Errorf("the first list changed %v, want 1.1.0", changed)
 	}
-	if changed := b.update(image, tags); len(changed) != 0 {
+	if changed, _ := b.update(image, tags); len(changed) != 0 {
 		t.Errorf("the same list changed %v", changed)
 	}
 	b.failed(image, down)

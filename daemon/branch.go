@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"hoist/bump"
+	"hoist/plan"
 )
 
 const (
@@ -23,11 +25,15 @@ const (
 // wakes it; what it finds it hands to the apps of the repository.
 type branch struct {
 	*walker
-	house *House
-	push  pushFunc
-	apps  []*applier
-	wakes chan struct{}
-	log   *zap.Logger
+	house  *House
+	push   pushFunc
+	lookUp func(...bump.Name) // asks for elections, and is not waited for
+	apps   []*applier
+	wakes  chan struct{}
+	log    *zap.Logger
+	// pushedAt is when the last commits went out. What comes soon after them is
+	// gathered: a burst of releases costs two pushes, and a lone one no delay.
+	pushedAt time.Time
 	// notices are those of the last pass: they are logged when they change.
 	notices []string
 }
@@ -58,12 +64,15 @@ func (b *branch) run(ctx context.Context) {
 		}
 		b.report(pass, err)
 		b.remember(ctx, pass.Newest())
+		if len(pass.Commits) > 0 {
+			b.pushedAt = time.Now()
+		}
 		if err == nil {
 			failures = 0
 		} else {
 			failures++
 		}
-		timer.Reset(b.next(failures))
+		timer.Reset(b.next(failures, len(pass.Drafts) > len(pass.Commits)))
 	}
 }
 
@@ -71,13 +80,46 @@ func (b *branch) run(ctx context.Context) {
 func (b *branch) guarded(ctx context.Context) (pass Pass, err error) {
 	defer recovered("pass over "+b.repository.Name.Name, b.house.metrics.panics, &err)
 	started := b.house.opt.Now()
-	pass, err = b.pass(ctx, b.house.board.current, b.push)
+	if b.settling() > 0 {
+		pass.Proposal, err = b.propose(ctx, b.house.board.current)
+	} else {
+		pass, err = b.pass(ctx, b.house.board.current, b.push)
+	}
 	b.house.metrics.passSeconds.Observe(b.house.opt.Now().Sub(started).Seconds())
 	return pass, err
 }
 
-// next is how long to wait before the next look at the remote, with a tenth of jitter.
-func (b *branch) next(failures int) time.Duration {
+// settling is how long bumps are still gathered after the last push.
+func (b *branch) settling() time.Duration {
+	var settle time.Duration
+	for _, u := range b.updates {
+		settle = max(settle, u.Rules.Settle.Or(plan.DefaultSettle))
+	}
+	return settle - time.Since(b.pushedAt)
+}
+
+// next is how long to wait before the next look at the remote, with a tenth of
+// jitter. It is sooner where bumps are being gathered, or where a window opens.
+func (b *branch) next(failures int, waiting bool) time.Duration {
+	if left := b.settling(); waiting && left > 0 {
+		return left
+	}
+	return min(b.poll(failures), b.untilCalendar())
+}
+
+// untilCalendar is how long it is until a window or a freeze of an update begins or ends.
+func (b *branch) untilCalendar() time.Duration {
+	now := b.house.opt.Now()
+	soonest := time.Duration(math.MaxInt64)
+	for _, u := range b.updates {
+		if at := u.Calendar.Changes(now); !at.IsZero() {
+			soonest = min(soonest, at.Sub(now))
+		}
+	}
+	return soonest
+}
+
+func (b *branch) poll(failures int) time.Duration {
 	d := b.repository.Interval.Or(defaultPoll)
 	for _, u := range b.updates {
 		d = min(d, u.Interval.Or(d))
@@ -114,6 +156,7 @@ func (b *branch) report(pass Pass, err error) {
 	for _, c := range pass.Commits {
 		b.pushed(c)
 	}
+	b.lookUp(plan.ToLookUp(pass.Verdicts)...)
 	b.hand(pass)
 }
 

@@ -49,7 +49,9 @@ type House struct {
 	opt     Options
 	log     *zap.Logger
 	scanner *scanner.Scanner
+	images  map[bump.Name]scanner.Image
 	board   *board
+	elector *elector
 	orders  map[bump.Name]plan.Order
 	sites   *setter.Cache
 	secrets *secretStore
@@ -86,15 +88,20 @@ func Open(cfg *config.Config, o Options) *House {
 		opt:     o,
 		log:     o.Log,
 		scanner: o.Scanner,
+		images:  make(map[bump.Name]scanner.Image),
 		board:   newBoard(cfg.Policies),
+		elector: newElector(o.Scanner, o.Now),
 		orders:  make(map[bump.Name]plan.Order),
 		sites:   setter.NewCache(),
 		status:  newStatusBoard(cfg, o.Metrics),
 		metrics: o.Metrics,
 		mirrors: make(map[bump.Name]*gitpush.Mirror),
 	}
+	for _, i := range cfg.Images {
+		h.images[i.Name] = i
+	}
 	for _, p := range cfg.Policies {
-		h.orders[p.Name] = p.Policy
+		h.orders[p.Name] = order{p, h.elector}
 	}
 	h.secrets = newSecretStore(func() (kubernetes.Interface, error) {
 		rc, err := h.cluster()
@@ -219,7 +226,8 @@ func (h *House) Scan(ctx context.Context, trigger string) error {
 		all.Go(func() {
 			o := h.scanner.Once(ctx, h.Source(image), trigger)
 			failed[i] = o.Err
-			h.scanned(o)
+			_, open := h.scanned(o)
+			h.electAll(ctx, open)
 		})
 	}
 	all.Wait()
@@ -230,19 +238,70 @@ func (h *House) Scan(ctx context.Context, trigger string) error {
 // yet, because it lost too much. Scan comes first.
 func (h *House) Suspicions() []string { return h.status.suspicions() }
 
-// scanned takes the outcome of a scan in and tells whether a selection changed.
-func (h *House) scanned(o scanner.Outcome) bool {
+// scanned takes the outcome of a scan in. It tells whether a selection changed,
+// and which policies have to hold an election before it is known whether theirs does.
+func (h *House) scanned(o scanner.Outcome) (changed bool, open []bump.Name) {
 	h.status.scanned(o)
 	if o.Err != nil {
 		h.board.failed(o.Name, o.Err)
-		return false
+		return false, nil
 	}
-	changed := h.board.update(o.Name, o.Tags)
-	for _, s := range changed {
-		h.status.selected(s)
+	selections, open := h.board.update(o.Name, o.Tags)
+	for _, s := range selections {
+		h.selected(s)
+	}
+	return len(selections) > 0, open
+}
+
+// elect holds an election of one policy on the newest list of its image. It
+// returns false where there is no such policy or list.
+func (h *House) elect(ctx context.Context, policy bump.Name) (bump.Selection, bool) {
+	p, tags, ok := h.board.ballot(policy)
+	if !ok {
+		return bump.Selection{}, false
+	}
+	return h.elector.elect(ctx, p, h.Source(h.images[p.Image]), tags), true
+}
+
+// elected takes the result of an election in and tells whether it changed anything.
+func (h *House) elected(s bump.Selection) bool {
+	changed, news := h.board.elected(s)
+	h.status.selected(s)
+	if news {
 		h.opt.Observe(Event{Time: h.opt.Now(), Selection: &s})
 	}
-	return len(changed) > 0
+	return changed
+}
+
+func (h *House) selected(s bump.Selection) {
+	h.status.selected(s)
+	h.opt.Observe(Event{Time: h.opt.Now(), Selection: &s})
+}
+
+// movable returns the policies of an image whose choice may change although no
+// list does: those that follow what a tag points to.
+func (h *House) movable(image bump.Name) []bump.Name {
+	var names []bump.Name
+	for _, p := range h.board.policies[image] {
+		if reflection, _ := p.Policy.DigestReflection(); reflection == "Always" || p.Policy.Asks().Every {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// electAll holds the elections of several policies, all at the same time as
+// Scan does, and waits for them. What goes wrong is in the selections.
+func (h *House) electAll(ctx context.Context, policies []bump.Name) {
+	var all sync.WaitGroup
+	for _, name := range policies {
+		all.Go(func() {
+			if s, ok := h.elect(ctx, name); ok {
+				h.elected(s)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // walker returns the walker of a repository.
@@ -251,7 +310,10 @@ func (h *House) walker(r gitpush.Repository) (*walker, *gitpush.Mirror, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &walker{repository: r, orders: h.orders, images: h.Config.ImageNames(), mirror: m, sites: h.sites, memory: newMemory(m, h.orders, h.opt.Now), now: h.opt.Now}
+	w := &walker{
+		repository: r, orders: h.orders, images: h.Config.ImageNames(), mirror: m, history: m, sites: h.sites,
+		memory: newMemory(m, h.orders, h.opt.Now), now: h.opt.Now,
+	}
 	for _, u := range h.Config.Updates {
 		if u.Repository == r.Name && !u.Suspend {
 			w.updates = append(w.updates, u)
@@ -289,7 +351,8 @@ func (h *House) Plan(ctx context.Context) []Planned {
 		}
 		p := Planned{Repository: r.Name, Err: err}
 		if err == nil {
-			p.Proposal, p.Err = w.propose(ctx, h.board.current())
+			w.lookUp = h.electAll
+			p.Proposal, p.Err = w.propose(ctx, h.board.current)
 		}
 		all = append(all, p)
 	}
@@ -310,12 +373,36 @@ func (h *House) Push(ctx context.Context) []PassOf {
 		p := PassOf{Repository: r.Name}
 		w, m, err := h.walker(r)
 		if err == nil {
+			w.lookUp = h.electAll
 			p.Pass, err = w.pass(ctx, h.board.current, m.Push)
 		}
 		p.Err = err
 		all = append(all, p)
 	}
 	return all
+}
+
+// Carry pushes exactly what was planned. Where the remote has moved since, the
+// error is gitpush.ErrMoved and nothing was pushed there.
+func (h *House) Carry(ctx context.Context, planned []Planned) []PassOf {
+	var all []PassOf
+	for _, p := range planned {
+		done := PassOf{Repository: p.Repository, Pass: Pass{Proposal: p.Proposal}, Err: p.Err}
+		if p.Err == nil && len(p.Proposal.Drafts) > 0 {
+			done.Pass.Commits, done.Err = h.push(ctx, p)
+		}
+		all = append(all, done)
+	}
+	return all
+}
+
+func (h *House) push(ctx context.Context, p Planned) ([]bump.Commit, error) {
+	r, _ := h.Config.Repository(p.Repository)
+	m, err := h.Mirror(r)
+	if err != nil {
+		return nil, err
+	}
+	return m.Push(ctx, p.Proposal.Head, p.Proposal.Drafts)
 }
 
 // AppOf is the outcome of one app, or what stopped it.
@@ -424,6 +511,27 @@ func (h *House) Diff(ctx context.Context, heads map[bump.Name]bump.Head) []Diffe
 	return all
 }
 
+// DiffPlanned compares the cluster with what the repositories would hold after
+// the pushes of a plan. Only dry runs reach the API server.
+func (h *House) DiffPlanned(ctx context.Context, planned []Planned) []Difference {
+	var all []Difference
+	for _, app := range inOrder(h.Config.Apply) {
+		i := slices.IndexFunc(planned, func(p Planned) bool { return p.Repository == app.RepositoryName })
+		if i < 0 || planned[i].Err != nil || len(planned[i].Proposal.Drafts) == 0 || h.rests(app) {
+			continue
+		}
+		proposal := planned[i].Proposal
+		d := Difference{App: app.Name, Head: proposal.Head}
+		engine, err := h.Engine()
+		if err == nil {
+			d.Differences, err = engine.Diff(ctx, app.App, newOverlay(proposal.Tree, proposal.Drafts))
+		}
+		d.Err = err
+		all = append(all, d)
+	}
+	return all
+}
+
 // dependencies returns the apps that app waits for.
 func dependencies(app config.App) []bump.Name {
 	var names []bump.Name
@@ -459,14 +567,17 @@ func inOrder(apps []config.App) []config.App {
 	return ordered
 }
 
-// Tags reads the tags of one image of the configuration.
-func (h *House) Tags(ctx context.Context, image bump.Name) (bump.Tags, error) {
-	for _, i := range h.Config.Images {
-		if i.Name == image {
-			return h.scanner.Scan(ctx, h.Source(i), "explain")
-		}
+// Elect scans the image of a policy and holds its election, for whoever asks
+// why. Builds is what is known of the candidates of a policy that goes by build
+// time. Nothing is noted anywhere.
+func (h *House) Elect(ctx context.Context, p config.Policy) (s bump.Selection, builds func(tag string) (bump.Artifact, bool), err error) {
+	src := h.Source(h.images[p.Image])
+	tags, err := h.scanner.Scan(ctx, src, "explain")
+	if err != nil {
+		return bump.Selection{}, nil, err
 	}
-	return bump.Tags{}, fmt.Errorf("no image is called %s", image)
+	s = h.elector.elect(ctx, p, src, tags)
+	return s, h.elector.buildsOf(p.Name), nil
 }
 
 // Recorded is what the cluster remembers of an app.

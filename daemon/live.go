@@ -40,13 +40,41 @@ func OpenDoors() Doors {
 	}
 }
 
-// ClosedDoors let nothing through: what would be pushed is in the status, and
-// nothing is applied.
-func ClosedDoors() Doors {
+// ClosedDoors let nothing through: what would be pushed is in the status, and in
+// the log when it changes; nothing is applied.
+func ClosedDoors(log *zap.Logger) Doors {
 	return Doors{
 		Push: func(*gitpush.Mirror) pushFunc {
-			return func(context.Context, bump.Head, []gitpush.Draft) ([]bump.Commit, error) { return nil, nil }
+			var told string
+			return func(_ context.Context, _ bump.Head, drafts []gitpush.Draft) ([]bump.Commit, error) {
+				if news := messages(drafts); news != told {
+					told = news
+					tellPlanned(log, drafts)
+				}
+				return nil, nil
+			}
 		},
+	}
+}
+
+func messages(drafts []gitpush.Draft) string {
+	var b strings.Builder
+	for _, d := range drafts {
+		b.WriteString(d.Message)
+		b.WriteByte(0)
+	}
+	return b.String()
+}
+
+// tellPlanned logs the fields that drafts would set.
+func tellPlanned(log *zap.Logger, drafts []gitpush.Draft) {
+	for _, d := range drafts {
+		for _, v := range verdictsOf(d.Changes) {
+			log.Info("image would be bumped",
+				zap.String("image", v.Selection.Image()), zap.String("policy", v.Site.Policy.String()),
+				zap.String("from", v.Site.Value), zap.String("to", v.New),
+				zap.String("file", v.Site.File), zap.Int("line", v.Site.Line))
+		}
 	}
 }
 
@@ -55,6 +83,7 @@ type live struct {
 	house    *House
 	branches map[bump.Name]*branch
 	appliers []*applier
+	vote     *elections
 	hooks    http.Handler
 }
 
@@ -62,13 +91,14 @@ type live struct {
 // mirror cannot be opened is an error: without disk nothing works.
 func (h *House) bring(doors Doors) (*live, error) {
 	l := &live{house: h, branches: make(map[bump.Name]*branch)}
+	l.vote = newElections(h, l.wakeBranches)
 	for _, r := range h.awake() {
 		w, m, err := h.walker(r)
 		if err != nil {
 			return nil, err
 		}
 		l.branches[r.Name] = &branch{
-			walker: w, house: h, push: doors.Push(m), wakes: make(chan struct{}, 1),
+			walker: w, house: h, push: doors.Push(m), lookUp: l.vote.ask, wakes: make(chan struct{}, 1),
 			log: h.log.Named("daemon").With(zap.String("repository", r.Name.String()), zap.String("branch", r.Branch)),
 		}
 	}
@@ -116,6 +146,7 @@ func (l *live) run(ctx context.Context) {
 	for _, a := range l.appliers {
 		wg.Go(func() { a.run(ctx) })
 	}
+	wg.Go(func() { l.vote.run(ctx) })
 	var sources []scanner.Source
 	for _, i := range l.house.Config.Images {
 		if !i.Suspend {
@@ -135,11 +166,20 @@ func (l *live) scanned(o scanner.Outcome) {
 	}
 	if o.Err == nil && !o.Changed {
 		l.house.status.scanned(o)
+		if o.Tags.Trigger != "poll" {
+			l.vote.ask(l.house.movable(o.Name)...) // somebody says that something was pushed: an old tag, perhaps
+		}
 		return
 	}
-	if !l.house.scanned(o) {
-		return
+	changed, open := l.house.scanned(o)
+	l.vote.ask(open...)
+	if changed {
+		l.wakeBranches()
 	}
+}
+
+// wakeBranches asks for a pass over every repository that has an update.
+func (l *live) wakeBranches() {
 	for _, b := range l.branches {
 		if len(b.updates) > 0 {
 			b.wake()

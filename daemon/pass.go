@@ -68,15 +68,19 @@ type walker struct {
 	orders     map[bump.Name]plan.Order
 	images     map[bump.Name]string // that each policy chooses from
 	mirror     mirror
+	history    historian // of the mirror; nil where the branch has none to read
 	sites      *setter.Cache
 	memory     *memory // nil where the branch has no history to read
 	now        func() time.Time
+	// lookUp looks up the tags that a proposal waits for, before it is made. nil:
+	// the proposal is made without them, and whoever takes it sees to that.
+	lookUp func(context.Context, []bump.Name)
 }
 
 // pass proposes and pushes, and starts over on the new head when somebody else
 // pushed first.
 func (w *walker) pass(ctx context.Context, selections func() map[bump.Name]bump.Selection, push pushFunc) (Pass, error) {
-	return w.repeat(ctx, func() (Proposal, error) { return w.propose(ctx, selections()) }, push)
+	return w.repeat(ctx, func() (Proposal, error) { return w.propose(ctx, selections) }, push)
 }
 
 // repeat proposes and pushes until nobody else was first.
@@ -97,7 +101,7 @@ func (w *walker) repeat(ctx context.Context, propose func() (Proposal, error), p
 }
 
 // propose decides about the newest commit of the branch. It only reads.
-func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Selection) (Proposal, error) {
+func (w *walker) propose(ctx context.Context, selections func() map[bump.Name]bump.Selection) (Proposal, error) {
 	head, err := w.mirror.Fetch(ctx)
 	if err != nil {
 		return Proposal{}, err
@@ -106,12 +110,33 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 	if err != nil {
 		return Proposal{Head: head}, err
 	}
-	recall := w.memory.at(ctx, head, tree)
-	draft := newDrafting(tree, w.now())
+	look := sight{head: head, tree: tree, recall: w.memory.at(ctx, head, tree)}
+	if look.recent, err = w.movedLately(ctx, head); err != nil {
+		return Proposal{Head: head, Tree: tree}, err
+	}
+	p, err := w.decide(ctx, look, selections())
+	if open := plan.ToLookUp(p.Verdicts); err == nil && len(open) > 0 && w.lookUp != nil {
+		w.lookUp(ctx, open)
+		p, err = w.decide(ctx, look, selections())
+	}
+	return p, err
+}
+
+// sight is what a pass sees of the branch.
+type sight struct {
+	head   bump.Head
+	tree   fs.FS
+	recall *recall
+	recent int // policies that moved in the last hour, where a rule asks
+}
+
+// decide drafts what the selections ask for.
+func (w *walker) decide(ctx context.Context, at sight, selections map[bump.Name]bump.Selection) (Proposal, error) {
+	draft := newDrafting(at.tree, w.now())
 	for _, u := range w.updates {
-		found, err := w.sites.Find(ctx, tree, u.Options(w.images))
+		found, err := w.sites.Find(ctx, at.tree, u.Options(w.images))
 		if ctx.Err() != nil {
-			return Proposal{Head: head, Tree: tree}, ctx.Err()
+			return Proposal{Head: at.head, Tree: at.tree}, ctx.Err()
 		}
 		if err != nil { // of this update; the others go on
 			draft.verdicts = append(draft.verdicts, unreadable(u, err))
@@ -119,13 +144,16 @@ func (w *walker) propose(ctx context.Context, selections map[bump.Name]bump.Sele
 		}
 		draft.notices = append(draft.notices, found.Notices...)
 		draft.add(u, plan.Decide(plan.Input{
-			Sites: draft.unseen(found.Sites), Orders: w.orders, Selections: selections, Value: setter.Value, Hold: recall.hold,
+			Sites: draft.unseen(found.Sites), Orders: w.orders, Selections: selections, Value: setter.Value, Hold: at.recall.hold,
+			Rules: u.Rules, Calendar: u.Calendar, Now: w.now(), Recent: at.recent + len(draft.drafts),
 		}))
 	}
-	if recall.err != nil { // what is not remembered might be put back
-		return Proposal{Head: head, Tree: tree}, fmt.Errorf("read history of %s: %w", head.Branch, recall.err)
+	if at.recall.err != nil { // what is not remembered might be put back
+		return Proposal{Head: at.head, Tree: at.tree}, fmt.Errorf("read history of %s: %w", at.head.Branch, at.recall.err)
 	}
-	return Proposal{Head: head, Tree: tree, Verdicts: draft.verdicts, Drafts: draft.drafts, Warnings: draft.warnings, Notices: draft.notices}, nil
+	return Proposal{
+		Head: at.head, Tree: at.tree, Verdicts: draft.verdicts, Drafts: draft.drafts, Warnings: draft.warnings, Notices: draft.notices,
+	}, nil
 }
 
 // unreadable is the verdict on an update whose files cannot be read.

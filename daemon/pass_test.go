@@ -67,7 +67,9 @@ func newWalker(t *testing.T, m mirror, names ...string) (*walker, map[bump.Name]
 		name := bump.Name{Namespace: "hoist", Name: n}
 		p := semver(t, name)
 		w.orders[name] = p
-		selections[name] = p.Select(bump.Tags{Image: "r.test/" + n, List: []string{"1.0.0", "1.1.0"}})
+		s := p.Select(bump.Tags{Image: "r.test/" + n, List: []string{"1.0.0", "1.1.0"}})
+		s.Proven = true
+		selections[name] = s
 	}
 	return w, selections
 }
@@ -131,7 +133,7 @@ func TestEachPolicyGetsACommitAndTheFileHoldsThoseBefore(t *testing.T) {
 	remote := &branchInMemory{trees: []fstest.MapFS{{"all.yaml": file(
 		"api: 1.0.0 # {\"$imagepolicy\": \"hoist:api:tag\"}\nweb: 1.0.0 # {\"$imagepolicy\": \"hoist:web:tag\"}\nagain: 1.0.0 # {\"$imagepolicy\": \"hoist:api:tag\"}\n")}}}
 	w, selections := newWalker(t, remote, "web", "api")
-	p, err := w.propose(t.Context(), selections)
+	p, err := w.propose(t.Context(), always(selections))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +159,7 @@ func TestOverlappingUpdatesSetAFieldOnce(t *testing.T) {
 	narrow := w.updates[0]
 	narrow.Path = "apps"
 	w.updates = append(w.updates, narrow)
-	p, err := w.propose(t.Context(), selections)
+	p, err := w.propose(t.Context(), always(selections))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +199,7 @@ func TestY20SameObjectInTwoFiles(t *testing.T) {
 	const pod = "kind: Pod\nmetadata: {name: web}\ntag: 1.0.0 # {\"$imagepolicy\": \"hoist:web:tag\"}\n"
 	remote := &branchInMemory{trees: []fstest.MapFS{{"a.yaml": file(pod), "b.yaml": file(pod)}}}
 	w, selections := newWalker(t, remote, "web")
-	p, err := w.propose(t.Context(), selections)
+	p, err := w.propose(t.Context(), always(selections))
 	if err != nil || len(p.Drafts) != 1 || len(p.Drafts[0].Changes) != 2 {
 		t.Fatalf("drafts %+v, %v, want one of two files", p.Drafts, err)
 	}
@@ -222,7 +224,7 @@ func TestProposeWithoutMarkers(t *testing.T) {
 	w.images = map[bump.Name]string{{Namespace: "hoist", Name: "web"}: "r.test/web"}
 	w.updates[0].Spec = setter.Spec{Path: ".", Ignore: "skip/", Strategy: setter.Kustomize,
 		Fields: []setter.Field{{File: "env/*.yaml", Path: "image.tag", Policy: "hoist:web", Part: bump.Tag}}}
-	p, err := w.propose(t.Context(), selections)
+	p, err := w.propose(t.Context(), always(selections))
 	if err != nil || len(p.Verdicts) != 3 || len(p.Drafts) != 1 || len(p.Drafts[0].Changes) != 3 {
 		t.Fatalf("%+v, %v, want one draft of three files", p.Verdicts, err)
 	}

@@ -35,6 +35,15 @@ type ImageStatus struct {
 	Dropped   int               `json:"dropped,omitempty"`   // tags outside the OCI grammar
 	Suspicion string            `json:"suspicion,omitempty"` // why the newest list does not count yet; Tags are of the one before
 	Selected  map[string]string `json:"selected,omitempty"`
+	// PassedOver holds, by policy, the newer tags that failed a check, the newest first.
+	PassedOver map[string][]PassedOverLine `json:"passedOver,omitempty"`
+}
+
+// PassedOverLine is a tag that failed a check, and until when if time alone mends that.
+type PassedOverLine struct {
+	Tag    string    `json:"tag"`
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until,omitzero"`
 }
 
 // RepositoryStatus is the last pass over a repository.
@@ -104,7 +113,7 @@ func newStatusBoard(cfg *config.Config, m *Metrics) *statusBoard {
 		imageOf:      make(map[bump.Name]bump.Name),
 	}
 	for _, i := range cfg.Images {
-		b.images[i.Name] = &ImageStatus{Name: i.Name.String(), Image: i.Image, Selected: make(map[string]string)}
+		b.images[i.Name] = &ImageStatus{Name: i.Name.String(), Image: i.Image, Selected: make(map[string]string), PassedOver: make(map[string][]PassedOverLine)}
 	}
 	for _, p := range cfg.Policies {
 		b.imageOf[p.Name] = p.Image
@@ -141,11 +150,15 @@ func (b *statusBoard) selected(sel bump.Selection) {
 	if !ok {
 		return
 	}
+	policy := sel.Policy.String()
+	s.Selected[policy] = sel.Tag
 	if sel.Err != nil {
-		s.Selected[sel.Policy.String()] = sel.Err.Error()
-		return
+		s.Selected[policy] = sel.Err.Error()
 	}
-	s.Selected[sel.Policy.String()] = sel.Tag
+	delete(s.PassedOver, policy)
+	for _, over := range sel.PassedOver {
+		s.PassedOver[policy] = append(s.PassedOver[policy], PassedOverLine(over))
+	}
 }
 
 func (b *statusBoard) passed(repository bump.Name, p Pass, err error) {
@@ -201,7 +214,7 @@ func (b *statusBoard) snapshot() Status {
 	var s Status
 	for _, name := range sortedNames(b.images) {
 		image := *b.images[name]
-		image.Selected = maps.Clone(image.Selected)
+		image.Selected, image.PassedOver = maps.Clone(image.Selected), maps.Clone(image.PassedOver)
 		s.Images = append(s.Images, image)
 	}
 	for _, name := range sortedNames(b.repositories) {

@@ -9,7 +9,9 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"hoist/bump"
 )
@@ -30,6 +32,11 @@ type Input struct {
 	// Hold says why the history of the branch keeps a selection out of a field, and
 	// "" where it does not. It is asked about bumps only. nil means there is no history.
 	Hold func(bump.Site, bump.Selection) string
+
+	Rules    Rules
+	Calendar Calendar // of Rules
+	Now      time.Time
+	Recent   int // policies that moved on the branch in the last hour, as far as Rules asks
 }
 
 // Decide returns a verdict for every site, in the order of the sites.
@@ -38,6 +45,7 @@ func Decide(in Input) []bump.Verdict {
 	for i, s := range in.Sites {
 		verdicts[i] = in.decide(s)
 	}
+	in.restrain(verdicts)
 	holdSiblings(verdicts)
 	return verdicts
 }
@@ -60,14 +68,13 @@ func (in Input) decide(s bump.Site) bump.Verdict {
 		return held(v, selection.Err.Error())
 	}
 	value, err := in.Value(s, selection)
-	if err != nil {
+	switch {
+	case err != nil && !selection.Proven:
+		return lookUp(v) // what the value needs may be known then
+	case err != nil:
 		return problem(v, err.Error())
 	}
-	if value == s.Value {
-		v.Outcome = bump.Current
-		return v
-	}
-	v = compare(v, value, order)
+	v = in.compare(v, value, order)
 	if v.Outcome == bump.Bump && s.Note != "" {
 		v.Reason = strings.TrimPrefix(v.Reason+"; "+s.Note, "; ")
 	}
@@ -76,11 +83,41 @@ func (in Input) decide(s bump.Site) bump.Verdict {
 			return held(v, reason)
 		}
 	}
+	switch {
+	case v.Outcome == bump.Bump && !selection.Proven:
+		return lookUp(v)
+	case v.Outcome == bump.Current && len(selection.PassedOver) > 0 && hasTag(s):
+		first := selection.PassedOver[0]
+		return held(v, fmt.Sprintf("%s is newer and passed over: %s", first.Tag, first.Reason))
+	}
 	return v
 }
 
-// compare decides between the value now and another one.
-func compare(v bump.Verdict, value string, order Order) bump.Verdict {
+// lookUp holds a bump back until the registry was asked about its tag.
+func lookUp(v bump.Verdict) bump.Verdict {
+	v = held(v, fmt.Sprintf("%s is looked up in the registry before it is written", v.Selection.Tag))
+	v.LookUp = true
+	return v
+}
+
+// ToLookUp returns the policies whose tags have to be looked up before the plan
+// can be carried out, each once, in the order of the verdicts.
+func ToLookUp(verdicts []bump.Verdict) []bump.Name {
+	var names []bump.Name
+	for _, v := range verdicts {
+		if v.LookUp && !slices.Contains(names, v.Site.Policy) {
+			names = append(names, v.Site.Policy)
+		}
+	}
+	return names
+}
+
+// compare decides between the value now and the one that the selection gives.
+func (in Input) compare(v bump.Verdict, value string, order Order) bump.Verdict {
+	if value == v.Site.Value {
+		v.Outcome = bump.Current
+		return v
+	}
 	now, hasTag := tagOf(v.Site)
 	if !hasTag { // a name or a digest alone has no order
 		return bumped(v, value, "")
@@ -89,12 +126,14 @@ func compare(v bump.Verdict, value string, order Order) bump.Verdict {
 		return bumped(v, value, "no tag is there yet")
 	}
 	if now == v.Selection.Tag {
-		return bumped(v, value, "") // same tag, other repository or digest
+		return sameTag(v, value)
 	}
 	c, ok := order.Compare(v.Selection.Tag, now)
 	switch {
 	case !ok:
 		return bumped(v, value, fmt.Sprintf("replaces %q, which is not a version of policy %s", now, v.Site.Policy))
+	case c < 0 && in.Rules.AllowDowngrade:
+		return bumped(v, value, fmt.Sprintf("goes back from %s, since allowDowngrade is set", now))
 	case c < 0:
 		return held(v, fmt.Sprintf("%s is newer than %s, the newest that policy %s allows", now, v.Selection.Tag, v.Site.Policy))
 	case c == 0 && otherRepository(v.Site, v.Selection):
@@ -106,13 +145,29 @@ func compare(v bump.Verdict, value string, order Order) bump.Verdict {
 	return bumped(v, value, "")
 }
 
+// sameTag decides where the field has the selected tag already, but another
+// repository or digest with it.
+func sameTag(v bump.Verdict, value string) bump.Verdict {
+	before := digestOf(v.Site)
+	switch {
+	case otherRepository(v.Site, v.Selection):
+		return bumped(v, value, "same tag, other repository")
+	case before != "" && v.Selection.KeepDigest:
+		v.Outcome, v.Reason = bump.Current, "keeps the digest that it was given"
+		return v
+	case before != "" && v.Selection.Digest != "":
+		return bumped(v, value, fmt.Sprintf("%s was pushed again: its digest was %s", v.Selection.Tag, before))
+	}
+	return bumped(v, value, "")
+}
+
 func bumped(v bump.Verdict, value, reason string) bump.Verdict {
 	v.Outcome, v.New, v.Reason = bump.Bump, value, reason
 	return v
 }
 
 func held(v bump.Verdict, reason string) bump.Verdict {
-	v.Outcome, v.New, v.Reason = bump.Held, "", reason
+	v.Outcome, v.New, v.Reason, v.LookUp = bump.Held, "", reason, false
 	return v
 }
 
@@ -135,49 +190,24 @@ func (in Input) unknown(name bump.Name) string {
 	return reason
 }
 
-// holdSiblings keeps the name and the digest of an image with its tag: where one
-// mapping holds a marked tag that is held, the marked name or digest beside it
-// would make a reference that nobody chose. So would a new tag beside a digest
-// that cannot be set.
-func holdSiblings(verdicts []bump.Verdict) {
-	type mapping struct {
-		file, parent string
-		object       bump.Object
-		policy       bump.Name
-	}
-	key := func(s bump.Site) mapping {
-		parent := s.Field[:max(0, strings.LastIndexByte(s.Field, '.'))]
-		return mapping{s.File, parent, s.Object, s.Policy}
-	}
-	heldTags, stuckDigests := make(map[mapping]string), make(map[mapping]string)
-	for _, v := range verdicts {
-		switch {
-		case v.Outcome == bump.Held && v.Site.Part == bump.Tag:
-			heldTags[key(v.Site)] = v.Reason
-		case v.Outcome == bump.Problem && v.Site.Part == bump.Digest && v.Site.Field != "":
-			stuckDigests[key(v.Site)] = v.Reason
-		}
-	}
-	if len(heldTags)+len(stuckDigests) == 0 {
-		return
-	}
-	for i, v := range verdicts {
-		alone := v.Site.Part == bump.Repo || v.Site.Part == bump.Digest
-		if reason, ok := heldTags[key(v.Site)]; ok && alone && v.Outcome == bump.Bump {
-			verdicts[i] = held(v, "stays with its tag: "+reason)
-		}
-		if reason, ok := stuckDigests[key(v.Site)]; ok && v.Outcome == bump.Bump {
-			verdicts[i] = held(v, "stays with its digest: "+reason)
-		}
-	}
-}
-
 // otherRepository tells whether a site holds a whole reference to another
 // repository than the policy selects from.
 func otherRepository(s bump.Site, sel bump.Selection) bool {
 	ref, _, _ := strings.Cut(s.Value, "@")
 	now, _ := tagOf(s)
 	return s.Part == bump.Whole && strings.TrimSuffix(ref, ":"+now) != sel.Image()
+}
+
+// hasTag tells whether a site holds a tag by its nature.
+func hasTag(s bump.Site) bool {
+	_, ok := tagOf(s)
+	return ok
+}
+
+// digestOf returns the digest behind the "@" of a site's value, "" where there is none.
+func digestOf(s bump.Site) string {
+	_, digest, _ := strings.Cut(s.Value, "@")
+	return digest
 }
 
 // tagOf returns the tag that a site holds now; ok is false where the site holds

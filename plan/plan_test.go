@@ -39,7 +39,7 @@ func input(tag string, sites ...bump.Site) Input {
 	return Input{
 		Sites:      sites,
 		Orders:     map[bump.Name]Order{web: numbers{}},
-		Selections: map[bump.Name]bump.Selection{web: {Policy: web, Tags: bump.Tags{Image: "r.test/web"}, Tag: tag}},
+		Selections: map[bump.Name]bump.Selection{web: {Policy: web, Tags: bump.Tags{Image: "r.test/web"}, Tag: tag, Proven: true}},
 		Value:      value,
 	}
 }
@@ -93,7 +93,7 @@ func TestDecide(t *testing.T) {
 		{"never older behind a digest", input("7", site(bump.Whole, "r.test/web:8@sha256:00")), bump.Held, "", "8 is newer than 7, the newest that policy hoist:web allows"},
 		{"outside the order", input("7", site(bump.Whole, "r.test/web:latest")), bump.Bump, "r.test/web:7", `replaces "latest", which is not a version of policy hoist:web`},
 		{"registry port is no tag", input("7", site(bump.Whole, "r.test:5000/web")), bump.Bump, "r.test/web:7", "no tag is there yet"},
-		{"moved repository", input("7", site(bump.Whole, "old.test/web:7")), bump.Bump, "r.test/web:7", ""},
+		{"moved repository", input("7", site(bump.Whole, "old.test/web:7")), bump.Bump, "r.test/web:7", "same tag, other repository"},
 		{"moved digest", digest, bump.Bump, "r.test/web:7@sha256:ab", ""},
 		{"name", input("7", site(bump.Repo, "old.test/web")), bump.Bump, "r.test/web", ""},
 		{"digest without one", input("7", site(bump.Digest, "sha256:00")), bump.Problem, "", "no digest"},
@@ -114,6 +114,96 @@ func TestDecide(t *testing.T) {
 					got.Outcome, got.New, got.Reason, tc.want, tc.new, tc.reason)
 			}
 		})
+	}
+}
+
+// A tag is written only after the registry was asked about it; what needs no
+// write needs no question.
+func TestUnprovenTagsAreLookedUp(t *testing.T) {
+	unproven := func(tag string, sites ...bump.Site) Input {
+		in := input(tag, sites...)
+		sel := in.Selections[web]
+		sel.Proven = false
+		in.Selections[web] = sel
+		return in
+	}
+	site := func(part bump.Part, value string) bump.Site {
+		return bump.Site{Policy: web, Part: part, Value: value, Field: "spec.image"}
+	}
+	for _, tc := range []struct {
+		name string
+		in   Input
+		want bool
+	}{
+		{"newer", unproven("7", site(bump.Tag, "6")), true},
+		{"digest not known yet", unproven("7", site(bump.Digest, "sha256:00")), true},
+		{"current", unproven("7", site(bump.Tag, "7")), false},
+		{"older", unproven("7", site(bump.Tag, "8")), false},
+		{"proven", input("7", site(bump.Tag, "6")), false},
+	} {
+		verdicts := Decide(tc.in)
+		if v := verdicts[0]; v.LookUp != tc.want || v.LookUp && v.Outcome != bump.Held {
+			t.Errorf("%s: Decide(%q) = %s, look up %t, want %t", tc.name, tc.in.Sites[0].Value, v.Outcome, v.LookUp, tc.want)
+		}
+		if asked := ToLookUp(verdicts); (len(asked) == 1 && asked[0] == web) != tc.want {
+			t.Errorf("%s: ToLookUp = %v, want %t", tc.name, asked, tc.want)
+		}
+	}
+}
+
+func TestDigests(t *testing.T) {
+	reflecting := func(keep bool, sites ...bump.Site) Input {
+		in := input("7", sites...)
+		sel := in.Selections[web]
+		sel.Digest, sel.KeepDigest = "sha256:new", keep
+		in.Selections[web] = sel
+		return in
+	}
+	whole := func(value string) bump.Site {
+		return bump.Site{Policy: web, Value: value, Field: "spec.image"}
+	}
+	pair := func(tag, digest string) []bump.Site {
+		return []bump.Site{
+			{Policy: web, Part: bump.Digest, Value: digest, Field: "images[0].digest"},
+			{Policy: web, Part: bump.Tag, Value: tag, Field: "images[0].newTag"},
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		in     Input
+		want   bump.Outcome
+		new    string
+		reason string
+	}{
+		{"R18 pushed again", reflecting(false, whole("r.test/web:7@sha256:old")), bump.Bump, "r.test/web:7@sha256:new", "7 was pushed again: its digest was sha256:old"},
+		{"R18 pushed again, digest given once", reflecting(true, whole("r.test/web:7@sha256:old")), bump.Current, "", "keeps the digest that it was given"},
+		{"given once", reflecting(true, whole("r.test/web:7")), bump.Bump, "r.test/web:7@sha256:new", ""},
+		{"given once for each tag", reflecting(true, whole("r.test/web:6@sha256:old")), bump.Bump, "r.test/web:7@sha256:new", ""},
+		{"beside its tag", reflecting(false, pair("7", "sha256:old")...), bump.Bump, "sha256:new", ""},
+		{"beside its tag, given once", reflecting(true, pair("7", "sha256:old")...), bump.Current, "", "keeps the digest that it was given"},
+		{"beside its tag, not given yet", reflecting(true, pair("7", "")...), bump.Bump, "sha256:new", ""},
+		{"beside a tag that moves", reflecting(true, pair("6", "sha256:old")...), bump.Bump, "sha256:new", ""},
+		{"beside a tag that is held", reflecting(false, pair("8", "sha256:old")...), bump.Held, "", "stays with its tag: 8 is newer than 7, the newest that policy hoist:web allows"},
+	} {
+		got := Decide(tc.in)[0]
+		if got.Outcome != tc.want || got.New != tc.new || got.Reason != tc.reason {
+			t.Errorf("%s: Decide(%q) = %s %q %q, want %s %q %q", tc.name, tc.in.Sites[0].Value, got.Outcome, got.New, got.Reason, tc.want, tc.new, tc.reason)
+		}
+	}
+}
+
+// N1: a newer tag that failed a check is a reason that stays visible.
+func TestPassedOverTagIsToldWhereNothingNewerIsSet(t *testing.T) {
+	in := input("7", bump.Site{Policy: web, Part: bump.Tag, Value: "7"}, bump.Site{Policy: web, Part: bump.Tag, Value: "6"})
+	sel := in.Selections[web]
+	sel.PassedOver = []bump.PassedOver{{Tag: "8", Reason: "no linux/arm64"}}
+	in.Selections[web] = sel
+	got := Decide(in)
+	if got[0].Outcome != bump.Held || got[0].Reason != "8 is newer and passed over: no linux/arm64" {
+		t.Errorf("at the selected tag: %s %q, want held and the reason", got[0].Outcome, got[0].Reason)
+	}
+	if got[1].Outcome != bump.Bump || got[1].New != "7" {
+		t.Errorf("at an older tag: %s %q, want a bump to 7", got[1].Outcome, got[1].New)
 	}
 }
 

@@ -76,11 +76,11 @@ func known(cfg *config.Config) string {
 func explainAll(cmd *cobra.Command, h *daemon.House, policies []config.Policy) ([]explanation, error) {
 	var all []explanation
 	for _, p := range policies {
-		tags, err := h.Tags(cmd.Context(), p.Image)
+		s, builds, err := h.Elect(cmd.Context(), p)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, explanation{Policy: p.Name.String(), Image: tags.Image, Report: p.Policy.Explain(p.Policy.Select(tags), nil, time.Now())})
+		all = append(all, explanation{Policy: p.Name.String(), Image: s.Image(), Report: p.Policy.Explain(s, builds, time.Now())})
 	}
 	return all, nil
 }

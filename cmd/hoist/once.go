@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,9 +20,12 @@ func newOnce() *cobra.Command {
 the bumps that the policies allow, applies every app of the configuration and
 waits for the health that the app asks for.
 
-It exits 1 if anything failed; what did not fail is done all the same.`,
+It exits 1 if anything failed; what did not fail is done all the same.
+
+With --plan it does exactly what "hoist plan" showed under that id, or refuses.`,
 		Args: cobra.NoArgs,
 	}
+	wanted := cmd.Flags().String("plan", "", "push the plan of this `id`, and nothing where something has moved since")
 	s := newSettings(cmd, "warn")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		h, err := s.open(cmd)
@@ -31,11 +35,14 @@ It exits 1 if anything failed; what did not fail is done all the same.`,
 		defer h.Close()
 		ctx, out := cmd.Context(), cmd.OutOrStdout()
 		var failed []error
-		if err := h.Scan(ctx, "once"); err != nil {
+		if err := h.Scan(ctx, triggerOnce); err != nil {
 			failed = append(failed, err)
 		}
 		printSuspicions(cmd.ErrOrStderr(), h)
-		passes := h.Push(ctx)
+		passes, err := pushes(ctx, h, *wanted)
+		if err != nil {
+			return errors.Join(append(failed, err)...)
+		}
 		failed = append(failed, printPasses(out, cmd.ErrOrStderr(), passes)...)
 		changed := 0
 		if len(h.Config.Apply) > 0 {
@@ -48,6 +55,18 @@ It exits 1 if anything failed; what did not fail is done all the same.`,
 		return errors.Join(failed...)
 	}
 	return cmd
+}
+
+// pushes walks every repository, or pushes what was planned under an id.
+func pushes(ctx context.Context, h *daemon.House, id string) ([]daemon.PassOf, error) {
+	if id == "" {
+		return h.Push(ctx), nil
+	}
+	planned := h.Plan(ctx)
+	if err := samePlan(id, planID(planned)); err != nil {
+		return nil, err
+	}
+	return h.Carry(ctx, planned), nil
 }
 
 // headsOf returns where every repository stands after its pass; a pass whose

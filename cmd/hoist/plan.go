@@ -17,7 +17,9 @@ import (
 // planOutput is `hoist plan -o json`.
 type planOutput struct {
 	Version      int              `json:"version"` // of this form; a field may be added without a new number
+	ID           string           `json:"id"`      // of what would happen: the same for the same heads, commits and verdicts
 	Repositories []repositoryPlan `json:"repositories"`
+	Cluster      []appPlan        `json:"cluster,omitempty"` // with --cluster
 }
 
 type repositoryPlan struct {
@@ -35,37 +37,69 @@ type plannedCommit struct {
 	Diff    string `json:"diff"`
 }
 
+// appPlan is what an apply of the planned commits would change in the cluster.
+type appPlan struct {
+	App     string          `json:"app"`
+	Error   string          `json:"error,omitempty"`
+	Objects []plannedObject `json:"objects"`
+}
+
+type plannedObject struct {
+	Object string `json:"object"`
+	Action string `json:"action"`
+	Reason string `json:"reason,omitempty"`
+	Diff   string `json:"diff,omitempty"` // values of Secrets are masked
+}
+
 func newPlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what would be committed, and why everything else would not",
 		Long: `plan reads the registries and the repositories and prints a verdict for every
 marked field, the commits with their messages, and the diff. It writes nothing
-but its cache.
+but its cache. With --cluster it also asks the API server, by dry run, what an
+apply of these commits would change.
+
+The id of a plan stands for everything it would do: "hoist once --plan ID" does
+exactly that, or refuses where something has moved since.
 
 With --detailed-exitcode it exits 0 when nothing would change, 2 when something would, 1 on errors.`,
 		Args: cobra.NoArgs,
 	}
 	detailed := cmd.Flags().Bool("detailed-exitcode", false, "exit 2 when there is something to commit")
-	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, _ []string) error {
-		failed := []error{h.Scan(cmd.Context(), "plan")}
+	cluster := cmd.Flags().Bool("cluster", false, "also show what would change in the cluster")
+	readingAs(cmd, []string{"table", "json", "yaml", "markdown"}, func(cmd *cobra.Command, h *daemon.House, format string, _ []string) error {
+		failed := []error{h.Scan(cmd.Context(), triggerOnce)}
 		printSuspicions(cmd.ErrOrStderr(), h)
 		planned := h.Plan(cmd.Context())
 		for _, p := range planned {
 			failed = append(failed, p.Err)
 		}
 		plan := planOf(planned)
-		print := func() error { return writeAs(cmd.OutOrStdout(), format, plan) }
-		if format == "table" {
-			print = func() error { return printPlan(cmd.OutOrStdout(), plan) }
+		if *cluster {
+			differences := h.DiffPlanned(cmd.Context(), planned)
+			plan.Cluster = clusterOf(differences)
+			for _, d := range differences {
+				failed = append(failed, d.Err)
+			}
 		}
-		err := errors.Join(append(failed, print())...)
+		err := errors.Join(append(failed, writePlan(cmd.OutOrStdout(), format, plan))...)
 		if err == nil && *detailed && plan.changes() > 0 {
 			return &exitError{code: 2}
 		}
 		return err
 	})
 	return cmd
+}
+
+func writePlan(w io.Writer, format string, plan planOutput) error {
+	switch format {
+	case "table":
+		return printPlan(w, plan)
+	case "markdown":
+		return printPlanMarkdown(w, plan)
+	}
+	return writeAs(w, format, plan)
 }
 
 func (p planOutput) changes() int {
@@ -77,7 +111,7 @@ func (p planOutput) changes() int {
 }
 
 func planOf(planned []daemon.Planned) planOutput {
-	out := planOutput{Version: 1, Repositories: []repositoryPlan{}}
+	out := planOutput{Version: 1, ID: planID(planned), Repositories: []repositoryPlan{}}
 	for _, p := range planned {
 		r := repositoryPlan{
 			Name: p.Repository.String(), Verdicts: daemon.Lines(p.Proposal.Verdicts),
@@ -95,6 +129,21 @@ func planOf(planned []daemon.Planned) planOutput {
 		out.Repositories = append(out.Repositories, r)
 	}
 	return out
+}
+
+func clusterOf(differences []daemon.Difference) []appPlan {
+	var all []appPlan
+	for _, d := range differences {
+		app := appPlan{App: d.App.String(), Objects: []plannedObject{}}
+		if d.Err != nil {
+			app.Error = d.Err.Error()
+		}
+		for _, o := range d.Differences {
+			app.Objects = append(app.Objects, plannedObject{Object: o.Object.String(), Action: string(o.Action), Reason: o.Reason, Diff: o.Diff})
+		}
+		all = append(all, app)
+	}
+	return all
 }
 
 func diffOf(d gitpush.Draft) string {
@@ -131,5 +180,43 @@ func printPlan(w io.Writer, p planOutput) error {
 			fmt.Fprintln(w, "nothing to commit")
 		}
 	}
+	for _, a := range p.Cluster {
+		if a.Error != "" {
+			continue // stderr tells
+		}
+		fmt.Fprintf(w, "\nin the cluster, by app %s: %s\n", a.App, sumOf(a.Objects))
+		for _, o := range a.Objects {
+			fmt.Fprintf(w, "\n%s %s%s\n%s", o.Object, o.Action, behind(": ", o.Reason), o.Diff)
+		}
+	}
+	if p.changes() > 0 {
+		fmt.Fprintf(w, "\nplan %s; `hoist once --plan %s` does this and nothing else\n", p.ID, p.ID)
+	}
 	return nil
+}
+
+// sumOf counts objects by what would happen to them.
+func sumOf(objects []plannedObject) string {
+	if len(objects) == 0 {
+		return "nothing would change"
+	}
+	n := make(map[string]int)
+	for _, o := range objects {
+		n[o.Action]++
+	}
+	var parts []string
+	for _, action := range []string{"created", "configured", "deleted", "skipped"} {
+		if n[action] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[action], action))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// behind returns s behind a separator, and nothing for nothing.
+func behind(separator, s string) string {
+	if s == "" {
+		return ""
+	}
+	return separator + s
 }

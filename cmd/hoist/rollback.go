@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"hoist/bump"
 	"hoist/config"
@@ -87,7 +88,7 @@ func undoing(cmd *cobra.Command, undo func(context.Context, *daemon.House, daemo
 		}
 		doors := daemon.OpenDoors()
 		if *dry {
-			doors = daemon.ClosedDoors()
+			doors = daemon.ClosedDoors(zap.NewNop())
 		}
 		passes, err := undo(cmd.Context(), h, doors, policies[0], args, *reason)
 		if err != nil {

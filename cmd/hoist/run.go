@@ -48,7 +48,7 @@ understood is reported and the old one keeps running.`,
 		o.Fingerprint = func() (string, error) { return fingerprint(s.config) }
 		o.Doors = daemon.OpenDoors()
 		if o.DryRun {
-			o.Doors = daemon.ClosedDoors()
+			o.Doors = daemon.ClosedDoors(options.Log.Named("daemon"))
 		}
 		host, err := os.Hostname()
 		if err != nil {

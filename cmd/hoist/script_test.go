@@ -74,6 +74,7 @@ func TestScripts(t *testing.T) {
 			"proxy":    cmdProxy,
 			"get":      cmdGet,
 			"post":     cmdPost,
+			"capture":  cmdCapture,
 		},
 	})
 }
@@ -94,6 +95,10 @@ func newWorld(shared *cluster.Cluster, env *testscript.Env) error {
 	env.Values["world"] = &world{env: env, shared: shared, proxies: make(map[string]*scriptProxy), signers: make(map[string]*imagesigner.Signer)}
 	env.Setenv("HOIST_DATA_DIR", filepath.Join(env.WorkDir, ".cache"))
 	env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
+	// a day of the week that is neither today nor soon
+	if err := expand(env.WorkDir, "OTHERDAY", time.Now().UTC().AddDate(0, 0, 3).Format("Mon")); err != nil {
+		return err
+	}
 	for _, name := range []string{"API", "HEALTH", "HOOK"} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -148,6 +153,14 @@ func (w *world) write(ts *testscript.TestScript, files map[string][]byte) {
 		ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
 		ts.Check(os.WriteFile(path, content, 0o600))
 	}
+}
+
+// cmdCapture gives what a group matches in the last output a name: capture NAME REGEXP.
+func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, len(args) == 2 && !neg, "capture NAME REGEXP")
+	m := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	expect(ts, neg, len(m) == 2, "no match for `%s` with one group in the output", args[1])
+	ts.Setenv(args[0], m[1])
 }
 
 // eventually waits until ok. last says what was seen instead, for the failure.

@@ -77,10 +77,15 @@ func (s *settings) openReader(cmd *cobra.Command) (*daemon.House, error) {
 // reading makes cmd a verb that opens the configuration, reads, and prints a
 // table or, with -o, data for programs.
 func reading(cmd *cobra.Command, read func(cmd *cobra.Command, h *daemon.House, format string, args []string) error) {
+	readingAs(cmd, []string{"table", "json", "yaml"}, read)
+}
+
+// readingAs is reading with other formats, of which the first is the default.
+func readingAs(cmd *cobra.Command, formats []string, read func(cmd *cobra.Command, h *daemon.House, format string, args []string) error) {
 	s := newSettings(cmd, "warn")
-	format := cmd.Flags().StringP("output", "o", "table", "table, json or yaml")
+	format := cmd.Flags().StringP("output", "o", formats[0], strings.Join(formats, ", "))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := checkFormat(*format, "table", "json", "yaml"); err != nil {
+		if err := checkFormat(*format, formats...); err != nil {
 			return err
 		}
 		h, err := s.openReader(cmd)
