@@ -26,7 +26,11 @@ func newHistory() *cobra.Command {
 
 Everything comes from the trailers of the commits (Bump-Image, Bump-From, …), so
 this works in any clone, without the daemon and without a configuration. Nothing
-is written and nobody is asked: what was not fetched is not listed.`,
+is written and nobody is asked: what was not fetched is not listed.
+
+With --verify it lists instead the commits that are not what their trailers say:
+a field that did not change from this to that, a change that no trailer names, a
+signature that is not good, a committer who is not allowed.`,
 		Example: `  hoist history --since 7d
   hoist history -C ~/src/fleet --branch main --policy api-service -o csv`,
 		Args: cobra.NoArgs,
@@ -40,12 +44,19 @@ is written and nobody is asked: what was not fetched is not listed.`,
 	flags.StringVar(&f.image, "image", "", "only bumps of images that match the `pattern`")
 	flags.StringVar(&f.since, "since", "", "only bumps since this `time`: 2026-01-31, 2026-01-31T12:00:00Z, or ago: 36h, 7d")
 	flags.StringVarP(&f.output, "output", "o", "table", "`format`: table, json or csv")
+	flags.BoolVar(&f.check, "verify", false, "check that no trailer is forged and every signature good; exit 1 if not")
+	flags.StringVar(&f.verify.keyring, "keyring", "", "with --verify: `file` of OpenPGP public keys")
+	flags.StringVar(&f.verify.allowedSigners, "allowed-signers", "", "with --verify: `file` of SSH keys, in the form of ssh-keygen's allowed_signers")
+	flags.StringSliceVar(&f.verify.committers, "committer", nil, "with --verify: `pattern` of addresses that may commit (may repeat; default: all)")
 	return cmd
 }
 
 // historyFlags is the command line of history.
 type historyFlags struct {
 	dir, branch, policy, image, file, since, output string
+
+	check  bool
+	verify verifyFlags
 }
 
 func (f *historyFlags) run(cmd *cobra.Command, now time.Time) error {
@@ -65,12 +76,15 @@ func (f *historyFlags) run(cmd *cobra.Command, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("history of %s: %w", f.dir, err)
 	}
+	if clone.Shallow() {
+		fmt.Fprintf(cmd.ErrOrStderr(), "hoist: warning: %s is a shallow clone, older bumps are not in it; git fetch --unshallow brings them\n", f.dir)
+	}
+	if f.check {
+		return f.verifyAll(cmd, clone, head, gitpush.HistoryOptions{Since: since})
+	}
 	list, err := daemon.Audit(cmd.Context(), clone, head, gitpush.HistoryOptions{Since: since, Policy: f.policy, Image: f.image, File: f.file})
 	if err != nil {
 		return fmt.Errorf("history of %s: %w", f.dir, err)
-	}
-	if clone.Shallow() {
-		fmt.Fprintf(cmd.ErrOrStderr(), "hoist: warning: %s is a shallow clone, older bumps are not in it; git fetch --unshallow brings them\n", f.dir)
 	}
 	return show(cmd.OutOrStdout(), list)
 }
