@@ -45,18 +45,18 @@ type look struct {
 	images  *images
 }
 
-func newRules(opt Options) (*rules, error) {
-	r := &rules{limit: opt.MaxFileSize, ignore: newIgnores(opt.Ignore)}
+func newRules(opt Options) (r *rules, err error) {
+	r = &rules{limit: opt.MaxFileSize, ignore: newIgnores(opt.Ignore)}
 	if r.limit <= 0 {
 		r.limit = DefaultMaxFileSize
 	}
 	for i, f := range opt.Fields {
-		rule, err := f.rule(i)
-		if err == nil {
-			rule.name, err = bump.ParseName(f.Policy)
+		rule, faults := f.rule(i)
+		for _, fault := range faults {
+			return nil, fmt.Errorf("%s: %s", fault.Field, fault.Message)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("fields[%d].%w", i, err)
+		if rule.name, err = bump.ParseName(f.Policy); err != nil {
+			return nil, fmt.Errorf("fields[%d].policy: %w", i, err)
 		}
 		r.fields = append(r.fields, rule)
 		r.print += rule.print()
@@ -68,26 +68,29 @@ func newRules(opt Options) (*rules, error) {
 	return r, nil
 }
 
-// rule makes f ready but for its policy. The error starts with the name of the key that is wrong.
-func (f Field) rule(index int) (r fieldRule, err error) {
+// rule makes f ready but for its policy, and returns every fault of it.
+func (f Field) rule(index int) (r fieldRule, faults []bump.Fault) {
+	say := func(key string, err error) {
+		if err != nil {
+			faults = append(faults, bump.Fault{Field: fmt.Sprintf("fields[%d].%s", index, key), Message: err.Error()})
+		}
+	}
 	r = fieldRule{Field: f, index: index}
-	if r.files, err = newGlob(f.File); err != nil {
-		return r, fmt.Errorf("file: %w", err)
-	}
-	if r.path, err = newFieldPath(f.Path); err != nil {
-		return r, fmt.Errorf("path: %w", err)
-	}
+	var err error
+	r.files, err = newGlob(f.File)
+	say("file", err)
+	r.path, err = newFieldPath(f.Path)
+	say("path", err)
 	switch f.Part {
 	case bump.Whole, bump.Repo, bump.Tag, bump.Digest:
 	default:
-		return r, fmt.Errorf("part: %q is not one of tag, name, digest", f.Part)
+		say("part", fmt.Errorf("%q is not one of tag, name, digest", f.Part))
 	}
 	if f.Match != "" {
-		if r.match, err = newMatch(f.Match); err != nil {
-			return r, fmt.Errorf("match: %w", err)
-		}
+		r.match, err = newMatch(f.Match)
+		say("match", err)
 	}
-	return r, nil
+	return r, faults
 }
 
 func (r fieldRule) print() string {

@@ -55,10 +55,8 @@ func (s Spec) Check() []bump.Fault {
 		say("strategy", fmt.Sprintf("%q is not one of %s, %s", s.Strategy, Setters, Kustomize))
 	}
 	for i, f := range s.Fields {
-		if _, err := f.rule(i); err != nil {
-			key, message, _ := strings.Cut(err.Error(), ": ")
-			say(fmt.Sprintf("fields[%d].%s", i, key), message)
-		}
+		_, wrong := f.rule(i)
+		faults = append(faults, wrong...)
 	}
 	return faults
 }
