@@ -29,9 +29,9 @@ func (f *file) namedAt(n *yaml.Node, r *fieldRule, taken claims) bump.Site {
 		s.Problem = fmt.Sprintf("fields[%d] names %s, which holds a map or a list: name a field in it", r.index, r.Path)
 		return s
 	}
-	mine := claim{0, fmt.Sprintf("fields[%d]", r.index), r.name, r.Part, r.match.String()}
+	mine := claim{by: fmt.Sprintf("fields[%d]", r.index), policy: r.name, part: r.Part, match: r.match.String()}
 	if other, twice := taken[i]; twice {
-		if other.policy == mine.policy && other.part == mine.part && other.match == mine.match {
+		if other.same(mine) {
 			return bump.Site{}
 		}
 		s.Problem = fmt.Sprintf("field is set by %s and by fields[%d], which do not say the same: take one away", other.by, r.index)

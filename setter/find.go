@@ -51,6 +51,7 @@ func (l look) find(src []byte) (sites []bump.Site, found []int) {
 		}
 		at = next(src, end)
 	}
+	f.clashing(sites, claims)
 	for _, r := range l.fields {
 		named := f.named(r, claims)
 		if len(named) > 0 {
@@ -96,6 +97,26 @@ type claim struct {
 	policy bump.Name
 	part   bump.Part
 	match  string
+	clash  int // line of a later marker that says something else, 0 for none
+}
+
+// same reports whether two claims would set the same.
+func (c claim) same(d claim) bool {
+	return c.policy == d.policy && c.part == d.part && c.match == d.match
+}
+
+// clashing turns the sites whose field another marker gives to another policy into
+// problems: which of the two is meant, nobody can tell.
+func (f *file) clashing(sites []bump.Site, taken claims) {
+	for i, s := range sites {
+		if s.Problem != "" {
+			continue
+		}
+		if c := taken[f.before(s.Start+1)]; c.clash > 0 {
+			sites[i] = bump.Site{Line: c.line, Object: s.Object, Field: s.Field, Policy: s.Policy, Part: s.Part, Value: s.Value,
+				Problem: fmt.Sprintf("field is marked twice, and otherwise in line %d: delete one of the markers", c.clash)}
+		}
+	}
 }
 
 // site returns what the marker key at offset asks for, and where to go on.
@@ -126,10 +147,15 @@ func (f *file) site(offset int, taken claims) (s bump.Site, end int, ok bool) {
 	if trouble != "" {
 		return problem(trouble)
 	}
+	mine := claim{line: line, by: fmt.Sprintf("the marker in line %d", line), policy: m.policy, part: m.part, match: m.match.String()}
 	if other, twice := taken[i]; twice {
+		if !other.same(mine) {
+			other.clash = line
+			taken[i] = other
+		}
 		return problem(fmt.Sprintf("field is marked twice, first in line %d: delete one of the markers", other.line))
 	}
-	taken[i] = claim{line, fmt.Sprintf("the marker in line %d", line), m.policy, m.part, m.match.String()}
+	taken[i] = mine
 	if trouble = f.fill(&s, i, m.match); trouble != "" {
 		return problem(trouble)
 	}

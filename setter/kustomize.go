@@ -61,7 +61,7 @@ func (f *file) image(entry *yaml.Node, m *images, taken claims) []bump.Site {
 			s.Policy = bump.Name{}
 			s.Problem = fmt.Sprintf("image %s could be meant by the policies %s: write a marker behind %s that names one", image, names(policies), p.key)
 		default:
-			taken[i] = claim{0, "the kustomize strategy", s.Policy, s.Part, ""}
+			taken[i] = claim{by: "the kustomize strategy", policy: s.Policy, part: s.Part}
 			s.Problem = f.fill(&s, i, nil)
 		}
 		sites = append(sites, s)
