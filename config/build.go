@@ -13,6 +13,7 @@ import (
 // builder makes a Config of documents and gathers what is wrong on the way.
 type builder struct {
 	cfg    *Config
+	files  []file
 	faults []Fault
 	lints  []Fault
 	fields func(path string) field // of the native dialect
@@ -58,18 +59,23 @@ func (o origin) position() string {
 	return fmt.Sprintf("%s:%d", o.doc.file, n.Line)
 }
 
-// build reads the files' documents, each for itself, and then checks what
-// crosses them.
-func build(files []file, faults, lints []Fault) (*Config, error) {
-	b := &builder{
-		cfg: &Config{}, faults: faults, lints: lints, broken: len(faults) > 0,
+// newBuilder returns a builder of files that were opened, with what went wrong
+// and what is odd about that.
+func newBuilder(files []file, faults, lints []Fault) *builder {
+	return &builder{
+		cfg: &Config{}, files: files, faults: faults, lints: lints, broken: len(faults) > 0,
 		repositories: make(map[bump.Name]origin), images: make(map[bump.Name]origin),
 		policies: make(map[bump.Name]origin), updates: make(map[bump.Name]origin),
 		apps: make(map[bump.Name]origin), webhooks: make(map[bump.Name]origin),
 		registries: make(map[string]origin),
 		said:       newSaid(), fields: lookUp(),
 	}
-	for _, f := range files {
+}
+
+// build reads the files' documents, each for itself, and then checks what
+// crosses them.
+func (b *builder) build() (*Config, error) {
+	for _, f := range b.files {
 		docs, faults, broken := split(f)
 		b.faults = append(b.faults, faults...)
 		b.broken = b.broken || broken
@@ -80,7 +86,7 @@ func build(files []file, faults, lints []Fault) (*Config, error) {
 	b.resolve()
 	b.cycles()
 	if len(b.faults) == 0 && b.entries == 0 {
-		b.faults = append(b.faults, Fault{File: files[0].name, Message: "the configuration has no entries"})
+		b.faults = append(b.faults, Fault{File: b.files[0].name, Message: "the configuration has no entries"})
 	}
 	if len(b.faults) > 0 {
 		return nil, sorted(b.faults)

@@ -80,12 +80,14 @@ type App struct {
 // everything that is wrong, or nil; with an error there is no configuration.
 func Load(paths ...string) (*Config, error) { return load(os.Stdin, paths) }
 
-func load(stdin io.Reader, paths []string) (*Config, error) {
+func load(stdin io.Reader, paths []string) (*Config, error) { return builderOf(stdin, paths).build() }
+
+func builderOf(stdin io.Reader, paths []string) *builder {
 	files, faults, lints := open(paths, stdin)
 	if len(paths) == 0 {
 		faults = append(faults, Fault{File: "configuration", Message: "no file was named"})
 	}
-	return build(files, faults, lints)
+	return newBuilder(files, faults, lints)
 }
 
 // Parse reads one file that is already in memory; name is its name in faults.
@@ -93,7 +95,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	if len(data) > maxFileSize {
 		return nil, Faults{{File: name, Message: fmt.Sprintf("the file is larger than %d MiB", maxFileSize>>20)}}
 	}
-	return build([]file{{name: name, data: data}}, nil, nil)
+	return newBuilder([]file{{name: name, data: data}}, nil, nil).build()
 }
 
 // Lints returns what is allowed but probably not meant, in the order of the

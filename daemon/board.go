@@ -42,13 +42,14 @@ func newBoard(policies []config.Policy) *board {
 func (b *board) update(image bump.Name, tags bump.Tags) (changed []bump.Selection, open []bump.Name) {
 	for _, p := range b.policies[image] {
 		first := provisional(p, tags)
+		asks := p.Policy.Asks() // what these two ask for is part of the choice itself
 		b.mu.Lock()
 		before, known := b.selections[p.Name]
 		switch {
-		case known && before.Tag == first.Tag && before.Err == nil && len(before.PassedOver) == 0 && !p.Policy.Asks().Every:
+		case known && before.Tag == first.Tag && before.Err == nil && len(before.PassedOver) == 0 && !asks.Every:
 			before.Tags = tags
 			b.selections[p.Name] = before
-		case known && before.Err == nil && first.Err == nil, p.Policy.Asks().Every:
+		case known && before.Err == nil && first.Err == nil, asks.Every, asks.Digest:
 			open = append(open, p.Name)
 		case !known || !sameChoice(before, first):
 			changed = append(changed, first)
@@ -60,6 +61,14 @@ func (b *board) update(image bump.Name, tags bump.Tags) (changed []bump.Selectio
 	b.tags[image] = tags
 	b.mu.Unlock()
 	return changed, open
+}
+
+// list returns the newest complete tag list of an image, and false where there is none yet.
+func (b *board) list(image bump.Name) (bump.Tags, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	tags, ok := b.tags[image]
+	return tags, ok
 }
 
 // elected takes the result of an election in and tells whether it changed

@@ -144,7 +144,9 @@ func (e *elector) check(ctx context.Context, p config.Policy, src scanner.Source
 	if asks.Every {
 		e.note(p.Name, artifact)
 	}
-	if reason, until := p.Policy.Refuses(artifact, e.now()); reason != "" {
+	judged := artifact
+	judged.Type = scanner.Describe(artifact.Type) // for the people who read the reason
+	if reason, until := p.Policy.Refuses(judged, e.now()); reason != "" {
 		over := bump.PassedOver{Tag: tag, Reason: reason, Until: until}
 		e.remember(p.Name, over)
 		return bump.Artifact{}, &over, nil

@@ -119,7 +119,7 @@ func TestTheNextBestTagIsElected(t *testing.T) {
 			t.Errorf("passed over: %q, want %q in place %d", why, want, i)
 		}
 	}
-	for i, part := range []string{"does not have it", "helm", "linux/arm64", "eligible 14:29", "no signature"} {
+	for i, part := range []string{"does not have it", "Helm chart", "linux/arm64", "eligible 14:29", "no signature"} {
 		if i < len(why) && !strings.Contains(why[i], part) {
 			t.Errorf("passed over %q, want %q in it", why[i], part)
 		}
@@ -283,6 +283,26 @@ func TestHangingElectionDelaysNoOther(t *testing.T) {
 		cancel()
 		wg.Wait()
 	})
+}
+
+// A digest is part of the choice: it is known before a plan is made.
+func TestADigestIsLookedUpBeforeThePlan(t *testing.T) {
+	r := &shelfOfTags{artifacts: map[string]bump.Artifact{"1.0.0": {Digest: "sha256:0"}}}
+	h, _, _ := electionsOf(t, r, "web")
+	name := bump.Name{Namespace: "hoist", Name: "web"}
+	p := policyOf(t, policy.Spec{DigestReflectionPolicy: "Always"})
+	h.board = newBoard([]config.Policy{p})
+	changed, open := h.scanned(scanner.Outcome{Name: name, Tags: tagsOf("1.0.0")})
+	if changed || len(open) != 1 {
+		t.Fatalf("first list: changed=%t, open %v; want an election first", changed, open)
+	}
+	h.electAll(t.Context(), open)
+	if s := h.board.current()[name]; s.Digest != "sha256:0" || !s.Proven {
+		t.Errorf("selection %+v, want the digest", s)
+	}
+	if changed, open := h.scanned(scanner.Outcome{Name: name, Tags: tagsOf("1.0.0", "latest")}); changed || len(open) != 0 {
+		t.Errorf("a tag that is nothing to the policy: changed=%t, open %v; want neither", changed, open)
+	}
 }
 
 // A choice that changes stays on the board as it was until the new tag has been

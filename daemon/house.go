@@ -234,6 +234,10 @@ func (h *House) Scan(ctx context.Context, trigger string) error {
 	return errors.Join(failed...)
 }
 
+// Tags returns the newest complete tag list of an image, and false where none
+// was read. Scan comes first.
+func (h *House) Tags(image bump.Name) (bump.Tags, bool) { return h.board.list(image) }
+
 // Suspicions returns a line for each image whose newest tag list does not count
 // yet, because it lost too much. Scan comes first.
 func (h *House) Suspicions() []string { return h.status.suspicions() }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hoist/config"
+	"hoist/daemon"
 )
 
 // newConfig returns the verbs about the configuration. None of them touches
@@ -32,17 +33,27 @@ func newConfigCheck() *cobra.Command {
 		Short: "Report everything that is wrong with the configuration",
 		Long: `Check reads the configuration, prints everything that is wrong with it, with
 file and line, and exits with 1. When all is well it prints what there is, and
-warns of what is allowed but probably not meant. Nothing is contacted.`,
+warns of what is allowed but probably not meant.
+
+Nothing is contacted, unless --registry is given: then the tags of each image are
+read, with its credentials, and a policy that none of them satisfies is warned of.`,
 		Args: cobra.NoArgs,
 	}
-	files := configFlag(cmd)
+	s := newSettings(cmd, "error")
+	registry := cmd.Flags().Bool("registry", false, "also ask the registries whether the policies fit the tags that there are")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := config.Load(*files...)
+		files := &s.config
+		c, places, err := config.LoadPlaced(*files...)
 		if err != nil {
 			return configError(err)
 		}
 		for _, l := range c.Lints() {
 			fmt.Fprintln(cmd.ErrOrStderr(), "hoist: warning: "+l.String())
+		}
+		if *registry {
+			if err := s.checkTags(cmd, c, places); err != nil {
+				return err
+			}
 		}
 		name := (*files)[0]
 		if len(*files) > 1 {
@@ -52,6 +63,29 @@ warns of what is allowed but probably not meant. Nothing is contacted.`,
 		return err
 	}
 	return cmd
+}
+
+// checkTags warns of policies that do not fit the tags that there are. A
+// registry that cannot be read is an error, after all the others were.
+func (s *settings) checkTags(cmd *cobra.Command, c *config.Config, places config.Places) error {
+	o, err := s.options(cmd)
+	if err != nil {
+		return err
+	}
+	o.Reader = true
+	h := daemon.Open(c, o)
+	defer h.Close()
+	failed := h.Scan(cmd.Context(), "check")
+	for _, p := range c.Policies {
+		tags, ok := h.Tags(p.Image)
+		if !ok {
+			continue
+		}
+		for _, f := range p.Policy.LintTags(tags) {
+			fmt.Fprintln(cmd.ErrOrStderr(), "hoist: warning: "+places.Policy(p.Name, f).String())
+		}
+	}
+	return failed
 }
 
 func newConfigView() *cobra.Command {
