@@ -22,7 +22,6 @@ import (
 // be replaced. It knows no repositories.
 type shop struct {
 	objects  map[string]string // by the end of the path: a tag or a digest
-	types    map[string]string // media types of manifests, by digest
 	replaced func(w http.ResponseWriter, r *http.Request) bool
 }
 
