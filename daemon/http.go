@@ -63,7 +63,7 @@ func (d *Daemon) apiHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, d.Status()) })
 	mux.HandleFunc("GET /api/v1/plan", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, map[string]any{"version": 1, "repositories": d.Status().Repositories})
+		writeJSON(w, View(d.live.Load().house.status.plan()))
 	})
 	return mux
 }

@@ -101,6 +101,7 @@ type statusBoard struct {
 	images       map[bump.Name]*ImageStatus
 	repositories map[bump.Name]*RepositoryStatus
 	apps         map[bump.Name]*AppStatus
+	planned      map[bump.Name]Planned   // by repository
 	imageOf      map[bump.Name]bump.Name // by policy
 }
 
@@ -110,6 +111,7 @@ func newStatusBoard(cfg *config.Config, m *Metrics) *statusBoard {
 		images:       make(map[bump.Name]*ImageStatus),
 		repositories: make(map[bump.Name]*RepositoryStatus),
 		apps:         make(map[bump.Name]*AppStatus),
+		planned:      make(map[bump.Name]Planned),
 		imageOf:      make(map[bump.Name]bump.Name),
 	}
 	for _, i := range cfg.Images {
@@ -166,6 +168,7 @@ func (b *statusBoard) passed(repository bump.Name, p Pass, err error) {
 	defer b.mu.Unlock()
 	s := b.repositories[repository]
 	s.Error, s.Passed = text(err), time.Now()
+	b.planned[repository] = pending(repository, p, err)
 	if p.Head.Hash == "" {
 		return
 	}
@@ -203,6 +206,26 @@ func (b *statusBoard) suspicions() []string {
 		if i := b.images[name]; i.Suspicion != "" {
 			all = append(all, "scan "+i.Image+": "+i.Suspicion)
 		}
+	}
+	return all
+}
+
+// pending is what a pass proposed and did not push.
+func pending(repository bump.Name, p Pass, err error) Planned {
+	left := Planned{Repository: repository, Proposal: p.Proposal, Err: err}
+	if len(p.Commits) > 0 {
+		left.Proposal.Head, left.Proposal.Drafts = p.Newest(), nil
+	}
+	return left
+}
+
+// plan returns what is proposed and not pushed, in a stable order.
+func (b *statusBoard) plan() []Planned {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all []Planned
+	for _, name := range sortedNames(b.planned) {
+		all = append(all, b.planned[name])
 	}
 	return all
 }

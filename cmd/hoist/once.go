@@ -63,7 +63,7 @@ func pushes(ctx context.Context, h *daemon.House, id string) ([]daemon.PassOf, e
 		return h.Push(ctx), nil
 	}
 	planned := h.Plan(ctx)
-	if err := samePlan(id, planID(planned)); err != nil {
+	if err := samePlan(id, daemon.PlanID(planned)); err != nil {
 		return nil, err
 	}
 	return h.Carry(ctx, planned), nil

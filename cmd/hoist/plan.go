@@ -6,50 +6,11 @@ import (
 	"io"
 	"strings"
 
-	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
 
 	"hoist/bump"
 	"hoist/daemon"
-	"hoist/gitpush"
 )
-
-// planOutput is `hoist plan -o json`.
-type planOutput struct {
-	Version      int              `json:"version"` // of this form; a field may be added without a new number
-	ID           string           `json:"id"`      // of what would happen: the same for the same heads, commits and verdicts
-	Repositories []repositoryPlan `json:"repositories"`
-	Cluster      []appPlan        `json:"cluster,omitempty"` // with --cluster
-}
-
-type repositoryPlan struct {
-	Name     string               `json:"name"`
-	Head     string               `json:"head,omitempty"`
-	Error    string               `json:"error,omitempty"`
-	Verdicts []daemon.VerdictLine `json:"verdicts"`
-	Commits  []plannedCommit      `json:"commits"`
-	Warnings []string             `json:"warnings,omitempty"`
-	Notices  []string             `json:"notices,omitempty"` // files that were passed over and may hold markers
-}
-
-type plannedCommit struct {
-	Message string `json:"message"`
-	Diff    string `json:"diff"`
-}
-
-// appPlan is what an apply of the planned commits would change in the cluster.
-type appPlan struct {
-	App     string          `json:"app"`
-	Error   string          `json:"error,omitempty"`
-	Objects []plannedObject `json:"objects"`
-}
-
-type plannedObject struct {
-	Object string `json:"object"`
-	Action string `json:"action"`
-	Reason string `json:"reason,omitempty"`
-	Diff   string `json:"diff,omitempty"` // values of Secrets are masked
-}
 
 func newPlan() *cobra.Command {
 	cmd := &cobra.Command{
@@ -75,16 +36,16 @@ With --detailed-exitcode it exits 0 when nothing would change, 2 when something 
 		for _, p := range planned {
 			failed = append(failed, p.Err)
 		}
-		plan := planOf(planned)
+		plan := daemon.View(planned)
 		if *cluster {
 			differences := h.DiffPlanned(cmd.Context(), planned)
-			plan.Cluster = clusterOf(differences)
+			plan.Cluster = daemon.InCluster(differences)
 			for _, d := range differences {
 				failed = append(failed, d.Err)
 			}
 		}
 		err := errors.Join(append(failed, writePlan(cmd.OutOrStdout(), format, plan))...)
-		if err == nil && *detailed && plan.changes() > 0 {
+		if err == nil && *detailed && plan.Commits() > 0 {
 			return &exitError{code: 2}
 		}
 		return err
@@ -92,7 +53,7 @@ With --detailed-exitcode it exits 0 when nothing would change, 2 when something 
 	return cmd
 }
 
-func writePlan(w io.Writer, format string, plan planOutput) error {
+func writePlan(w io.Writer, format string, plan daemon.PlanView) error {
 	switch format {
 	case "table":
 		return printPlan(w, plan)
@@ -102,59 +63,7 @@ func writePlan(w io.Writer, format string, plan planOutput) error {
 	return writeAs(w, format, plan)
 }
 
-func (p planOutput) changes() int {
-	n := 0
-	for _, r := range p.Repositories {
-		n += len(r.Commits)
-	}
-	return n
-}
-
-func planOf(planned []daemon.Planned) planOutput {
-	out := planOutput{Version: 1, ID: planID(planned), Repositories: []repositoryPlan{}}
-	for _, p := range planned {
-		r := repositoryPlan{
-			Name: p.Repository.String(), Verdicts: daemon.Lines(p.Proposal.Verdicts),
-			Commits: []plannedCommit{}, Warnings: p.Proposal.Warnings, Notices: p.Proposal.Notices,
-		}
-		if p.Proposal.Head.Hash != "" {
-			r.Head = p.Proposal.Head.String()
-		}
-		if p.Err != nil {
-			r.Error = p.Err.Error()
-		}
-		for _, d := range p.Proposal.Drafts {
-			r.Commits = append(r.Commits, plannedCommit{Message: d.Message, Diff: diffOf(d)})
-		}
-		out.Repositories = append(out.Repositories, r)
-	}
-	return out
-}
-
-func clusterOf(differences []daemon.Difference) []appPlan {
-	var all []appPlan
-	for _, d := range differences {
-		app := appPlan{App: d.App.String(), Objects: []plannedObject{}}
-		if d.Err != nil {
-			app.Error = d.Err.Error()
-		}
-		for _, o := range d.Differences {
-			app.Objects = append(app.Objects, plannedObject{Object: o.Object.String(), Action: string(o.Action), Reason: o.Reason, Diff: o.Diff})
-		}
-		all = append(all, app)
-	}
-	return all
-}
-
-func diffOf(d gitpush.Draft) string {
-	var b strings.Builder
-	for _, c := range d.Changes {
-		b.WriteString(udiff.Unified("a/"+c.File, "b/"+c.File, string(c.Before), string(c.After)))
-	}
-	return b.String()
-}
-
-func printPlan(w io.Writer, p planOutput) error {
+func printPlan(w io.Writer, p daemon.PlanView) error {
 	for _, r := range p.Repositories {
 		if r.Error != "" {
 			continue // stderr tells
@@ -189,14 +98,14 @@ func printPlan(w io.Writer, p planOutput) error {
 			fmt.Fprintf(w, "\n%s %s%s\n%s", o.Object, o.Action, behind(": ", o.Reason), o.Diff)
 		}
 	}
-	if p.changes() > 0 {
+	if p.Commits() > 0 {
 		fmt.Fprintf(w, "\nplan %s; `hoist once --plan %s` does this and nothing else\n", p.ID, p.ID)
 	}
 	return nil
 }
 
 // sumOf counts objects by what would happen to them.
-func sumOf(objects []plannedObject) string {
+func sumOf(objects []daemon.ObjectPlan) string {
 	if len(objects) == 0 {
 		return "nothing would change"
 	}

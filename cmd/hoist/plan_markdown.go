@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"hoist/daemon"
 )
 
 // printPlanMarkdown writes a plan for a comment on a pull request: the verdicts
 // as a table, what would be committed folded below it.
-func printPlanMarkdown(w io.Writer, p planOutput) error {
+func printPlanMarkdown(w io.Writer, p daemon.PlanView) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### Hoist plan `%s`\n", p.ID)
 	for _, r := range p.Repositories {
@@ -43,7 +45,7 @@ func printPlanMarkdown(w io.Writer, p planOutput) error {
 
 // markVerdicts writes a row for each verdict that says something; fields that
 // are current are counted.
-func markVerdicts(b *strings.Builder, r repositoryPlan) {
+func markVerdicts(b *strings.Builder, r daemon.RepositoryPlan) {
 	current := 0
 	rows := 0
 	for _, v := range r.Verdicts {

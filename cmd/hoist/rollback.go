@@ -108,7 +108,7 @@ func printUndone(w io.Writer, passes []daemon.PassOf, dry bool) error {
 		}
 		for _, d := range p.Pass.Drafts {
 			if dry {
-				fmt.Fprintf(w, "%s at %s would get\n\n    %s\n\n%s", p.Repository, p.Pass.Head, strings.ReplaceAll(d.Message, "\n", "\n    "), diffOf(d))
+				fmt.Fprintf(w, "%s at %s would get\n\n    %s\n\n%s", p.Repository, p.Pass.Head, strings.ReplaceAll(d.Message, "\n", "\n    "), daemon.DiffOf(d))
 			}
 		}
 		for _, c := range p.Pass.Commits {
