@@ -7,6 +7,7 @@ import (
 
 	"hoist/bump"
 	"hoist/policy"
+	"hoist/reconcile"
 	"hoist/setter"
 	"hoist/webhook"
 )
@@ -147,6 +148,14 @@ func nativeFields() map[string]known {
 		"apply[].suspend":                   {text: "Leave the cluster alone."},
 		"apply[].allowEmpty":                {text: "Let a build without objects delete everything that was applied before."},
 		"apply[].maxPrune":                  {text: "How much of what was applied a revision may leave out at once, in percent; 30 when absent, fewer than 5 objects always, 100 for no limit."},
+		"apply[].drift":                     {text: "What becomes of fields that somebody else changed: put right (revert, the default), told (report), or nothing (off).", enum: []string{reconcile.DriftRevert, reconcile.DriftReport, reconcile.DriftOff}},
+		"apply[].ignore":                    {text: "Fields that are left to others although Git sets them."},
+		"apply[].ignore[].paths":            {text: "JSON pointers of the fields: /spec/replicas.", required: true},
+		"apply[].ignore[].target":           {text: "The objects that are meant; all when absent. Every field may hold *."},
+		"apply[].ignore[].target.group":     {text: "API group of the objects."},
+		"apply[].ignore[].target.kind":      {text: "Kind of the objects."},
+		"apply[].ignore[].target.name":      {text: "Name of the objects."},
+		"apply[].ignore[].target.namespace": {text: "Namespace of the objects."},
 		"apply[].dependsOn":                 {text: "Entries of apply that have to be ready first."},
 		"apply[].dependsOn[].name":          {text: "Name of the entry.", required: true},
 		"apply[].dependsOn[].namespace":     {text: "Namespace of the entry, if another."},

@@ -17,9 +17,6 @@ import (
 	"hoist/reconcile"
 )
 
-// errSuperseded ends the wait for the health of a revision that a newer one replaces.
-var errSuperseded = errors.New("a newer revision is here")
-
 const defaultApplyInterval = 10 * time.Minute
 
 // revision is a commit with its files.
@@ -32,27 +29,48 @@ type revision struct {
 type engine interface {
 	ApplySet(context.Context, reconcile.App, *reconcile.Set, bump.Head) (bump.Result, error)
 	Health(context.Context, reconcile.App, bump.Result) (bump.Result, error)
+	Watch(context.Context)
+	Follow(a reconcile.App, wake func())
+	Quiet(bump.Name) bool
+	Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error
 }
 
-// applier is the one goroutine that brings an app to the cluster. A newer
-// revision ends the wait for the health of an older one.
+// applier is the one goroutine that brings an app to the cluster and keeps it
+// there. The wait for its health goes on beside it, so that drift is put right
+// meanwhile; a newer revision ends the wait for an older one.
 type applier struct {
 	app    config.App
 	engine func() (engine, error)
 	house  *House
-	slots  chan struct{} // how many applies may run at once, over all apps
+	slots  chan struct{} // how many apps may be written at once
 	wakes  chan struct{}
-	needs  []*applier // the apps that this one waits for
-	feeds  []*applier // the apps that wait for this one
+	drifts chan struct{} // wakes of the watches
+	needs  []*applier    // the apps that this one waits for
+	feeds  []*applier    // the apps that wait for this one
+	log    *zap.Logger
 
-	built     *reconcile.Set // by the last build; used by run only
+	// of run alone
+	built     *reconcile.Set // by the last build
 	builtFrom fs.FS
-	log       *zap.Logger
+	builtAt   bump.Head
+	applied   bump.Head // what was applied last, healthy or not
+	looked    time.Time // when the whole app was compared with the cluster
+	waiting   *waiting  // nil while no wait for health goes on
+	failures  int       // to mend, in a row
+	followed  bool
 
-	mu      sync.Mutex
-	want    *revision
-	ready   bump.Head // the head at which the app was last ready
-	endWait context.CancelFunc
+	mu    sync.Mutex
+	want  *revision
+	ready bump.Head // the head at which the app was last ready
+}
+
+// waiting is a wait for the health of a revision.
+type waiting struct {
+	before bump.Head // what had been applied before
+	cancel context.CancelFunc
+	over   chan struct{}
+	result bump.Result // once over
+	err    error
 }
 
 // offer hands a revision over. The one that is already wanted changes nothing.
@@ -63,16 +81,16 @@ func (a *applier) offer(r revision) {
 		return
 	}
 	a.want = &r
-	if a.endWait != nil {
-		a.endWait()
-	}
 	a.mu.Unlock()
 	a.wake()
 }
 
-func (a *applier) wake() {
+func (a *applier) wake() { signal(a.wakes) }
+
+// signal leaves a word in c unless there is one already.
+func signal(c chan struct{}) {
 	select {
-	case a.wakes <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -81,34 +99,81 @@ func (a *applier) wake() {
 func (a *applier) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	var applied bump.Head
+	defer a.endWait()
 	for {
-		due := false
+		var again time.Duration // 0 for as planned
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.wakes:
+			again = a.turn(ctx, false)
 		case <-timer.C:
-			due = true
+			again = a.turn(ctx, true)
+		case <-a.drifts:
+			a.mend(ctx)
+		case <-a.waiting.done():
+			again = a.healthy(ctx)
 		}
-		r := a.wanted()
-		if r == nil || !due && r.head == applied {
-			continue // woken for a revision that is already there
+		if again > 0 {
+			timer.Reset(again)
 		}
-		if reason := a.blocked(r.head); reason != "" {
-			a.house.status.applied(bump.Result{App: a.app.Name, Head: r.head, Reason: reason}, nil)
-			timer.Reset(a.next(nil))
-			continue
-		}
-		_, err := a.apply(ctx, *r, applied)
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil || errors.Is(err, errSuperseded) {
-			applied = r.head
-		}
-		timer.Reset(a.next(err))
 	}
+}
+
+// turn applies what is wanted if it is new, or if it is time to look at it again.
+func (a *applier) turn(ctx context.Context, due bool) (again time.Duration) {
+	r := a.wanted()
+	switch {
+	case r == nil || r.head == a.applied && !due:
+		return 0
+	case r.head == a.applied && (a.waiting != nil || a.quiet()):
+		return a.next(nil)
+	}
+	a.endWait()
+	if reason := a.blocked(r.head); reason != "" {
+		a.house.status.applied(bump.Result{App: a.app.Name, Head: r.head, Reason: reason}, nil)
+		return a.next(nil)
+	}
+	return a.next(a.apply(ctx, *r))
+}
+
+// longestTrust is how long the watches alone are believed: then the whole app is
+// compared again.
+const longestTrust = time.Hour
+
+// quiet tells whether a look at the whole app would find nothing: the watches
+// see all of it and saw nothing.
+func (a *applier) quiet() bool {
+	e, err := a.engine()
+	a.mu.Lock()
+	ready := a.ready == a.applied
+	a.mu.Unlock()
+	return err == nil && ready && time.Since(a.looked) < longestTrust && e.Quiet(a.app.Name)
+}
+
+// mend puts drift right that the watches saw. What cannot be put right is tried
+// again soon, then later and later.
+func (a *applier) mend(ctx context.Context) {
+	err := a.mended(ctx)
+	if err == nil || ctx.Err() != nil {
+		a.failures = 0
+		return
+	}
+	a.failures++
+	a.log.Warn("drift not put right", zap.Error(err), zap.Int("attempt", a.failures))
+	time.AfterFunc(min(firstRetry<<min(a.failures-1, 10), maxRetry), func() { signal(a.drifts) })
+}
+
+func (a *applier) mended(ctx context.Context) (err error) {
+	defer recovered("mend "+a.app.Name.Name, a.house.metrics.panics, &err)
+	e, err := a.engine()
+	if err != nil || a.built == nil {
+		return err
+	}
+	return a.inSlot(ctx, func() error { return e.Mend(ctx, a.app.App, a.built, a.builtAt) })
 }
 
 func (a *applier) wanted() *revision {
@@ -117,7 +182,7 @@ func (a *applier) wanted() *revision {
 	return a.want
 }
 
-// next is when the app is looked at again: drift is put right on the interval.
+// next is when the app is looked at again.
 func (a *applier) next(err error) time.Duration {
 	d := a.app.Interval.Or(defaultApplyInterval)
 	if err != nil {
@@ -140,39 +205,59 @@ func (a *applier) blocked(head bump.Head) string {
 	return ""
 }
 
-// apply applies one revision and waits for its health.
-func (a *applier) apply(ctx context.Context, r revision, before bump.Head) (result bump.Result, err error) {
-	defer func() { a.report(result, err, before) }()
-	defer recovered("apply "+a.app.Name.Name, a.house.metrics.panics, &err)
-	result = bump.Result{App: a.app.Name, Head: r.head}
-	e, err := a.engine()
+// apply applies one revision and begins the wait for its health.
+func (a *applier) apply(ctx context.Context, r revision) error {
+	before := a.applied
+	result, e, err := a.write(ctx, r)
+	if ctx.Err() != nil {
+		return err
+	}
+	a.looked = time.Now()
 	if err != nil {
-		return result, fmt.Errorf("apply %s: %w", a.app.Name.Name, err)
+		a.report(result, err, before)
+		return err
 	}
-	if result, err = a.inSlot(ctx, e, r); err != nil {
-		return result, err
-	}
+	a.applied = r.head
 	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Applied: &result})
-	waited, err := a.health(ctx, e, r, result)
-	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		return result, errSuperseded
+	if !asksForHealth(a.app.App) {
+		a.settled(result, before)
+		return nil
 	}
-	return waited, err
+	a.await(ctx, e, result, before)
+	return nil
 }
 
-// inSlot applies when one of the slots is free.
-func (a *applier) inSlot(ctx context.Context, e engine, r revision) (bump.Result, error) {
+// write builds and applies when one of the slots is free.
+func (a *applier) write(ctx context.Context, r revision) (result bump.Result, e engine, err error) {
+	result = bump.Result{App: a.app.Name, Head: r.head}
+	defer recovered("apply "+a.app.Name.Name, a.house.metrics.panics, &err)
+	if e, err = a.engine(); err != nil {
+		return result, nil, fmt.Errorf("apply %s: %w", a.app.Name.Name, err)
+	}
+	if !a.followed {
+		e.Follow(a.app.App, func() { signal(a.drifts) })
+		a.followed = true
+	}
+	err = a.inSlot(ctx, func() error {
+		set, err := a.build(ctx, r)
+		if err == nil {
+			a.builtAt = r.head
+			result, err = e.ApplySet(ctx, a.app.App, set, r.head)
+		}
+		return err
+	})
+	return result, e, err
+}
+
+// inSlot works when one of the slots is free.
+func (a *applier) inSlot(ctx context.Context, work func() error) error {
 	select {
 	case a.slots <- struct{}{}:
 		defer func() { <-a.slots }()
+		return work()
 	case <-ctx.Done():
-		return bump.Result{App: a.app.Name, Head: r.head}, ctx.Err()
+		return ctx.Err()
 	}
-	set, err := a.build(ctx, r)
-	if err != nil {
-		return bump.Result{App: a.app.Name, Head: r.head}, err
-	}
-	return e.ApplySet(ctx, a.app.App, set, r.head)
 }
 
 // build returns the app's objects at a revision. A revision that touches nothing
@@ -219,33 +304,64 @@ func hashOf(tree fs.FS, path string) string {
 // asksForHealth tells whether an app is more than applied.
 func asksForHealth(a reconcile.App) bool { return a.Wait || len(a.HealthChecks) > 0 }
 
-// health waits until the app is healthy, a newer revision is wanted or its time is over.
-func (a *applier) health(ctx context.Context, e engine, r revision, result bump.Result) (bump.Result, error) {
+// await begins the wait until the app is healthy or its time is over.
+func (a *applier) await(ctx context.Context, e engine, result bump.Result, before bump.Head) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	a.mu.Lock()
-	if a.want.head != r.head {
+	w := &waiting{before: before, cancel: cancel, over: make(chan struct{}), result: result}
+	a.waiting = w
+	go func() {
+		defer close(w.over)
+		defer recovered("wait for "+a.app.Name.Name, a.house.metrics.panics, &w.err)
+		w.result, w.err = e.Health(ctx, a.app.App, result)
+	}()
+}
+
+// done is closed when the wait is over; there is no such channel without one.
+func (w *waiting) done() <-chan struct{} {
+	if w == nil {
+		return nil
+	}
+	return w.over
+}
+
+// endWait gives up the wait for health, if there is one.
+func (a *applier) endWait() {
+	if w := a.waiting; w != nil {
+		w.cancel()
+		<-w.over
+		a.waiting = nil
+	}
+}
+
+// healthy takes in how the wait for health ended.
+func (a *applier) healthy(ctx context.Context) (again time.Duration) {
+	w := a.waiting
+	w.cancel()
+	a.waiting = nil
+	if ctx.Err() != nil {
+		return 0
+	}
+	if w.err != nil {
+		a.report(w.result, w.err, w.before)
+	} else {
+		a.settled(w.result, w.before)
+	}
+	return a.next(w.err)
+}
+
+// settled notes how an apply ended.
+func (a *applier) settled(result bump.Result, before bump.Head) {
+	if result.Ready {
+		a.mu.Lock()
+		a.ready = result.Head
 		a.mu.Unlock()
-		return result, context.Canceled
 	}
-	a.endWait = cancel
-	a.mu.Unlock()
-	var err error
-	if asksForHealth(a.app.App) {
-		result, err = e.Health(ctx, a.app.App, result)
-	}
-	a.mu.Lock()
-	a.endWait = nil
-	if err == nil && result.Ready {
-		a.ready = r.head
-	}
-	a.mu.Unlock()
-	return result, err
+	a.report(result, nil, before)
 }
 
 // report logs and shows what came of an apply, and wakes who waits for the app.
 func (a *applier) report(result bump.Result, err error, before bump.Head) {
-	if errors.Is(err, context.Canceled) || errors.Is(err, errSuperseded) {
+	if errors.Is(err, context.Canceled) {
 		return
 	}
 	a.house.status.applied(result, err)

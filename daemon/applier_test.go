@@ -48,6 +48,12 @@ func (p *pretend) Health(ctx context.Context, a reconcile.App, r bump.Result) (b
 	return r, nil
 }
 
+func (p *pretend) Watch(ctx context.Context)           { <-ctx.Done() }
+func (p *pretend) Follow(_ reconcile.App, wake func()) {}
+func (p *pretend) Quiet(bump.Name) bool                { return false }
+
+func (p *pretend) Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error { return nil }
+
 func (p *pretend) log() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -153,7 +153,7 @@ func (h *House) Engine() (*reconcile.Engine, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.engine == nil {
-		h.engine, err = reconcile.New(rc, reconcile.Options{Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now})
+		h.engine, err = reconcile.New(rc, reconcile.Options{Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now, Drifted: h.status.drifted})
 	}
 	return h.engine, err
 }

@@ -85,6 +85,7 @@ type live struct {
 	appliers []*applier
 	vote     *elections
 	hooks    http.Handler
+	engine   func() (engine, error)
 }
 
 // bring opens the mirrors and wires branches and appliers. A repository whose
@@ -111,6 +112,7 @@ func (h *House) bring(doors Doors) (*live, error) {
 
 func (l *live) bringAppliers(doors Doors) {
 	h := l.house
+	l.engine = func() (engine, error) { return doors.Apply(h) }
 	slots := make(chan struct{}, maxApplies)
 	byName := make(map[bump.Name]*applier)
 	for _, app := range h.Config.Apply {
@@ -118,8 +120,8 @@ func (l *live) bringAppliers(doors Doors) {
 			continue
 		}
 		a := &applier{
-			app: app, house: h, slots: slots, wakes: make(chan struct{}, 1),
-			engine: func() (engine, error) { return doors.Apply(h) },
+			app: app, house: h, slots: slots, wakes: make(chan struct{}, 1), drifts: make(chan struct{}, 1),
+			engine: l.engine,
 			log:    h.log.Named("daemon").With(zap.String("app", app.Name.String())),
 		}
 		byName[app.Name] = a
@@ -147,6 +149,7 @@ func (l *live) run(ctx context.Context) {
 		wg.Go(func() { a.run(ctx) })
 	}
 	wg.Go(func() { l.vote.run(ctx) })
+	wg.Go(func() { l.watch(ctx) })
 	var sources []scanner.Source
 	for _, i := range l.house.Config.Images {
 		if !i.Suspend {
@@ -155,6 +158,17 @@ func (l *live) run(ctx context.Context) {
 	}
 	l.house.scanner.Run(ctx, sources, l.scanned)
 	wg.Wait()
+}
+
+// watch follows what the apps applied. A cluster that cannot be reached at all
+// is what every app says already.
+func (l *live) watch(ctx context.Context) {
+	if len(l.appliers) == 0 {
+		return
+	}
+	if e, err := l.engine(); err == nil {
+		e.Watch(ctx)
+	}
 }
 
 // scanned takes the outcome of a scan in, and wakes the repositories whose

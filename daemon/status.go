@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"hoist/bump"
 	"hoist/config"
 	"hoist/plan"
+	"hoist/reconcile"
 	"hoist/scanner"
 )
 
@@ -76,6 +78,8 @@ type AppStatus struct {
 	Reason  string         `json:"reason,omitempty"`
 	Applied time.Time      `json:"applied,omitzero"`
 	Objects map[string]int `json:"objects,omitempty"` // how many objects met each action
+	// Drift holds what drifted last of each object, the newest first, at most 20.
+	Drift []reconcile.Drift `json:"drift,omitempty"`
 }
 
 // Lines returns verdicts in the form of status and plan.
@@ -195,6 +199,28 @@ func (b *statusBoard) applied(r bump.Result, err error) {
 	for action, n := range r.Counts() {
 		s.Objects[string(action)] = n
 	}
+}
+
+// maxDrift is how many drifts of an app are kept for the status.
+const maxDrift = 20
+
+// drifted takes in what somebody changed in the cluster.
+func (b *statusBoard) drifted(app bump.Name, d reconcile.Drift) {
+	if d.Action != reconcile.DriftSettled {
+		b.metrics.drift.WithLabelValues(app.Name, d.Action).Inc()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.apps[app]
+	if !ok {
+		return
+	}
+	// a new slice: snapshots share the old one
+	kept := slices.DeleteFunc(slices.Clone(s.Drift), func(o reconcile.Drift) bool { return o.Object == d.Object })
+	if d.Action != reconcile.DriftSettled {
+		kept = slices.Insert(kept, 0, d)
+	}
+	s.Drift = kept[:min(len(kept), maxDrift)]
 }
 
 // suspicions returns a line for each image whose newest list does not count yet.

@@ -43,6 +43,11 @@ type App struct {
 	// MaxPrune is how much of what was applied a revision may leave out at once, in
 	// percent; 30 when nil. Fewer than 5 objects always may; 100 means no limit.
 	MaxPrune *int `json:"maxPrune,omitempty"`
+	// Drift says what becomes of fields that somebody else changed: revert (when
+	// empty), report, or off.
+	Drift string `json:"drift,omitempty"`
+	// Ignore names fields that are left to others although Git sets them.
+	Ignore []IgnoreRule `json:"ignore,omitempty"`
 	// DependsOn names entries that have to be ready first.
 	DependsOn []DependencyRef `json:"dependsOn,omitempty"`
 }
@@ -114,6 +119,7 @@ func (a App) Check() []bump.Fault {
 			fault("targetNamespace", "%q: %s", a.TargetNamespace, m)
 		}
 	}
+	a.checkDrift(fault)
 	for i, h := range a.HealthChecks {
 		for _, f := range []struct{ name, v string }{{"apiVersion", h.APIVersion}, {"kind", h.Kind}, {"name", h.Name}} {
 			if f.v == "" {

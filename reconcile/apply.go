@@ -21,7 +21,7 @@ import (
 type outcome struct {
 	action bump.Action
 	uid    string
-	fresh  bool // what was built differs from what we wrote last, or we do not know
+	drift  *Drift // what somebody else had changed, if that was told or put right
 }
 
 // apply brings one object to the state that was built, with as few requests as
@@ -31,41 +31,73 @@ type outcome struct {
 func (e *Engine) apply(ctx context.Context, a App, past *past, t *target, live *unstructured.Unstructured) (outcome, error) {
 	was, known := past.get(t.key)
 	fresh := !known || was.built != t.built
-	if live == nil && (!known || !fresh) {
+	if live == nil && (!known || !fresh || len(t.yielded) > 0) {
 		var err error
-		live, err = e.at(t.resource, t.object.Namespace).Get(ctx, t.object.Name, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
-			live, was = nil, seen{}
-		case err != nil:
-			return outcome{}, fmt.Errorf("%s: read %s: %w", t.where(), t.object, err)
+		if live, err = e.read(ctx, t); err != nil {
+			return outcome{}, err
 		}
 	}
 	if live != nil {
 		if other, ok := owner(live); ok && other != a.Name && !known {
 			return outcome{}, fmt.Errorf("%s: %s belongs to app %s", t.where(), t.object, other)
 		}
-		was.live, was.uid, was.health = digestLive(live), string(live.GetUID()), healthOf(live)
-		if !fresh && live.GetDeletionTimestamp() == nil && digestOurs(t.Object, live) == was.ours {
-			past.put(t.key, was)
-			return outcome{action: bump.Unchanged, uid: was.uid}, nil
-		}
 	}
-	after, err := e.patch(ctx, t)
+	if !known && t.recorded && a.leavesDrift() {
+		after, err := e.patch(ctx, t, e.lent(t, live), e.manager, dryRun)
+		if err != nil {
+			return outcome{}, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, discreet(t.Object, err))
+		}
+		was, fresh = e.seenOf(t, after), false
+	}
+	if !fresh {
+		return e.mend(ctx, a, past, t, live, was)
+	}
+	after, err := e.put(ctx, t, live)
 	if err != nil {
 		past.forget(t.key)
 		return outcome{}, fmt.Errorf("%s: apply %s: %w", t.where(), t.object, discreet(t.Object, err))
 	}
-	is := seen{built: t.built, live: digestLive(after), ours: digestOurs(t.Object, after), uid: string(after.GetUID()), health: healthOf(after)}
+	if live != nil {
+		was.live, was.uid = digestLive(live), string(live.GetUID())
+	}
+	is := e.seenOf(t, after)
 	past.put(t.key, is)
-	o := outcome{action: bump.Configured, uid: is.uid, fresh: fresh && known}
-	switch {
-	case was.uid != is.uid:
-		o.action = bump.Created
-	case was.live == is.live:
-		o.action = bump.Unchanged
+	o := outcome{action: actionOf(was, is), uid: is.uid}
+	if t.recorded && !known && o.action != bump.Unchanged { // it drifted while nobody watched
+		if o.drift = e.driftOf(t, live, after, DriftReverted); o.drift != nil {
+			e.tell(a, *o.drift)
+		}
 	}
 	return o, nil
+}
+
+func (e *Engine) read(ctx context.Context, t *target) (*unstructured.Unstructured, error) {
+	live, err := e.at(t.resource, t.object.Namespace).Get(ctx, t.object.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("%s: read %s: %w", t.where(), t.object, err)
+	}
+	return live, nil
+}
+
+// seenOf is what is remembered of an object as we left it.
+func (e *Engine) seenOf(t *target, live *unstructured.Unstructured) seen {
+	return seen{
+		built: t.built, live: digestLive(live), ours: digestOurs(t.Object, live), held: digestHeld(live.GetManagedFields(), e.manager),
+		uid: string(live.GetUID()), health: healthOf(live),
+	}
+}
+
+func actionOf(was, is seen) bump.Action {
+	switch {
+	case was.uid != is.uid:
+		return bump.Created
+	case was.live == is.live:
+		return bump.Unchanged
+	}
+	return bump.Configured
 }
 
 // discreetError is what the API server says of a Secret: the kind of refusal,
@@ -134,17 +166,78 @@ func (e *Engine) look(ctx context.Context, a App, targets []*target) (map[key]*u
 	return found, g.Wait()
 }
 
-// patch applies one object on the server. Where another manager holds a field,
-// ours wins, as in Flux.
-func (e *Engine) patch(ctx context.Context, t *target) (*unstructured.Unstructured, error) {
-	body, err := json.Marshal(t.Object)
+// put applies one object. Fields that it leaves to others go out with a new
+// object; from one that is there they are given away first: a field that its only
+// owner stops to apply is removed by the API server.
+func (e *Engine) put(ctx context.Context, t *target, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	if len(t.yielded) == 0 {
+		return e.patch(ctx, t, t.Object, e.manager, forReal)
+	}
+	if live == nil {
+		var err error
+		if live, err = e.patch(ctx, t, t.whole(), e.manager, forReal); err != nil {
+			return nil, err
+		}
+	}
+	if given := e.lent(t, live); given != t.Object {
+		bare := &unstructured.Unstructured{Object: map[string]any{}}
+		bare.SetAPIVersion(t.object.APIVersion)
+		bare.SetKind(t.object.Kind)
+		bare.SetName(t.object.Name)
+		bare.SetNamespace(t.object.Namespace)
+		for _, y := range t.yielded {
+			if v, ok, _ := unstructured.NestedFieldCopy(given.Object, y.path...); ok {
+				_ = unstructured.SetNestedField(bare.Object, v, y.path...)
+			}
+		}
+		if _, err := e.patch(ctx, t, bare, e.manager+"-ignored", forReal); err != nil {
+			return nil, err
+		}
+	}
+	return e.patch(ctx, t, t.Object, e.manager, forReal)
+}
+
+// lent is the manifest with the live values of those yielded fields that we still
+// own; the manifest itself when there are none.
+func (e *Engine) lent(t *target, live *unstructured.Unstructured) *unstructured.Unstructured {
+	o := t.Object
+	if live == nil {
+		return t.whole()
+	}
+	held := heldBy(live.GetManagedFields(), e.manager)
+	for _, y := range t.yielded {
+		v, ok, _ := unstructured.NestedFieldCopy(live.Object, y.path...)
+		if !ok || !owns(held, y.path) {
+			continue
+		}
+		if o == t.Object {
+			o = t.Object.DeepCopy()
+		}
+		_ = unstructured.SetNestedField(o.Object, v, y.path...)
+	}
+	return o
+}
+
+// whether a patch is stored
+const (
+	forReal = false
+	dryRun  = true
+)
+
+// patch applies body in the name of manager. Where another manager holds a
+// field, ours wins, as in Flux.
+func (e *Engine) patch(ctx context.Context, t *target, body *unstructured.Unstructured, manager string, dry bool) (*unstructured.Unstructured, error) {
+	text, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	force := true
+	options := metav1.PatchOptions{FieldManager: manager, Force: &force}
+	if dry {
+		options.DryRun = []string{metav1.DryRunAll}
+	}
 	for tries := 0; ; tries++ {
-		live, err := e.at(t.resource, t.object.Namespace).Patch(ctx, t.object.Name, types.ApplyPatchType, body,
-			metav1.PatchOptions{FieldManager: e.manager, Force: &force})
+		live, err := e.at(t.resource, t.object.Namespace).Patch(ctx, t.object.Name, types.ApplyPatchType, text, options)
 		again := t.young && unserved(err) && tries < 100 || apierrors.IsConflict(err) && tries < 3
 		if !again {
 			return live, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"slices"
@@ -66,6 +67,9 @@ type field struct {
 	logs *observer.ObservedLogs
 	line *line
 	n    int
+
+	mu   sync.Mutex
+	told []Drift
 }
 
 // line stands between an engine and the API server: it counts what passes and
@@ -74,6 +78,9 @@ type line struct {
 	mu     sync.Mutex
 	counts map[string]int
 	cut    func(*http.Request) (before, after bool) // whether the request, or the answer, is lost
+
+	watches []io.Closer
+	expired func(*http.Request) bool // whether a list or watch is answered with 410
 }
 
 var errCut = errors.New("the line was cut")
@@ -94,6 +101,18 @@ func (l *line) wrap(next http.RoundTripper) http.RoundTripper {
 		if before {
 			return nil, errCut
 		}
+		if r.URL.Query().Get("labelSelector") == labelApp {
+			if l.isExpired(r) {
+				return gone(r), nil
+			}
+			res, err := next.RoundTrip(r)
+			if err == nil && r.URL.Query().Get("watch") != "" {
+				l.mu.Lock()
+				l.watches = append(l.watches, res.Body)
+				l.mu.Unlock()
+			}
+			return res, err
+		}
 		res, err := next.RoundTrip(r)
 		if after && err == nil {
 			res.Body.Close()
@@ -101,6 +120,31 @@ func (l *line) wrap(next http.RoundTripper) http.RoundTripper {
 		}
 		return res, err
 	})
+}
+
+func (l *line) isExpired(r *http.Request) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.expired != nil && l.expired(r)
+}
+
+// gone is the API server's answer where the history is compacted.
+func gone(r *http.Request) *http.Response {
+	body := `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old resource version", "reason": "Expired", "code": 410}`
+	return &http.Response{StatusCode: http.StatusGone, Status: "410 Gone", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}
+}
+
+// breakWatches ends the engine's watches; what they ask next is answered with
+// 410 while expired says so.
+func (l *line) breakWatches(expired func(*http.Request) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expired = expired
+	for _, w := range l.watches {
+		w.Close()
+	}
+	l.watches = nil
 }
 
 func (l *line) reset() {
@@ -153,7 +197,11 @@ func (f *field) connect(cfg *rest.Config) {
 	cfg.Wrap(f.line.wrap)
 	core, logs := observer.New(zapcore.DebugLevel)
 	f.logs = logs
-	eng, err := New(cfg, Options{Log: zap.New(core), Namespace: f.ns + "-inv"})
+	eng, err := New(cfg, Options{Log: zap.New(core), Namespace: f.ns + "-inv", Drifted: func(_ bump.Name, d Drift) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.told = append(f.told, d)
+	}})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -2,10 +2,10 @@ package reconcile
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"hoist/bump"
@@ -26,6 +25,9 @@ type Difference struct {
 	Action bump.Action // Created, Configured, Deleted, or Skipped
 	Reason string      // for Skipped
 	Diff   string      // unified, of the object as YAML; values of Secrets are masked
+	// Drift are the fields among them that another field manager wrote, which is
+	// who changed them since they were applied.
+	Drift []DriftField
 }
 
 // Diff tells what [Engine.Apply] would change, and changes nothing: it reads, and
@@ -94,22 +96,20 @@ func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference
 			return d, fmt.Errorf("%s: %s belongs to app %s", t.where(), t.object, other)
 		}
 	}
-	body, err := json.Marshal(t.Object)
-	if err != nil {
-		return d, err
-	}
-	force := true
-	after, err := at.Patch(ctx, t.object.Name, types.ApplyPatchType, body,
-		metav1.PatchOptions{FieldManager: e.manager, Force: &force, DryRun: []string{metav1.DryRunAll}})
+	after, err := e.patch(ctx, t, e.lent(t, before), e.manager, dryRun)
 	switch {
 	case apierrors.IsNotFound(err) && before == nil:
-		after = t.Object // its namespace or kind is not there yet
+		after = t.whole() // its namespace or kind is not there yet
 	case err != nil:
 		return d, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, discreet(t.Object, err))
 	}
 	if before != nil && digestLive(before) == digestLive(after) {
 		d.Action = bump.Unchanged
 		return d, nil
+	}
+	if before != nil {
+		fields, _ := tellable(before, differences(t.Object.Object, before.Object, after.Object, nil), e.manager)
+		d.Drift = slices.DeleteFunc(fields, func(f DriftField) bool { return f.By == "" })
 	}
 	d.Diff, err = unified(t.object, before, after)
 	return d, err

@@ -67,3 +67,15 @@ func TestDiffInANewNamespace(t *testing.T) {
 		t.Errorf("differences = %+v, want both created", all)
 	}
 }
+
+// A diff says who changed what Git sets.
+func TestDiffNamesWhoDrifted(t *testing.T) {
+	f := newField(t)
+	files := apps("a.yaml", configMap("a", "1"))
+	f.apply(files)
+	f.edit("a", "key", "by hand")
+	d := f.diff(files)
+	if len(d) != 1 || len(d[0].Drift) != 1 || d[0].Drift[0].String() != `/data/key is "by hand", Git says "1" (kubectl-edit)` {
+		t.Errorf("differences = %+v", d)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -26,6 +27,9 @@ type Options struct {
 	FieldManager string           // "hoist" when empty
 	Namespace    string           // where inventories are kept; "hoist-system" when empty
 	Now          func() time.Time // time.Now when nil
+	// Drifted is told of every drift that is put right, reported or given up on. It
+	// is called from several goroutines and must not block; nobody is told when nil.
+	Drifted func(app bump.Name, d Drift)
 }
 
 // Engine keeps one cluster equal to directories of Git trees. It is safe for
@@ -39,6 +43,9 @@ type Engine struct {
 	namespace string
 	now       func() time.Time
 	client    dynamic.Interface
+	metadata  metadata.Interface
+	drifted   func(bump.Name, Drift)
+	watches   *watches
 	kinds     *kinds
 
 	mu      sync.Mutex
@@ -70,6 +77,13 @@ func New(cfg *rest.Config, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
 	e.client = client
+	if e.metadata, err = metadata.NewForConfig(cfg); err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	e.drifted, e.watches = o.Drifted, newWatches()
+	if e.drifted == nil {
+		e.drifted = func(bump.Name, Drift) {}
+	}
 	e.kinds, err = newKinds(cfg)
 	return e, err
 }
@@ -129,6 +143,8 @@ type past struct {
 
 	mu      sync.Mutex
 	objects map[key]seen
+	fights  map[key]*fight // objects that drifted of late
+	told    map[key]string // the drift that was reported, until it is gone
 }
 
 // seen is the state of one object after our last look at it.
@@ -136,6 +152,7 @@ type seen struct {
 	built  string // digest of what was built
 	live   string // digestLive of what the server held
 	ours   string // digestOurs of the same
+	held   string // digestHeld of the same
 	uid    string
 	health health
 }
@@ -159,13 +176,22 @@ func (p *past) forget(k key) {
 	delete(p.objects, k)
 }
 
+// drop forgets an object that is not ours any more.
+func (p *past) drop(k key) {
+	p.forget(k)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.fights, k)
+	delete(p.told, k)
+}
+
 // past returns what is remembered of an app.
 func (e *Engine) past(name bump.Name) *past {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.apps[name]
 	if p == nil {
-		p = &past{busy: make(chan struct{}, 1), objects: map[key]seen{}}
+		p = &past{busy: make(chan struct{}, 1), objects: map[key]seen{}, fights: map[key]*fight{}, told: map[key]string{}}
 		e.apps[name] = p
 	}
 	return p

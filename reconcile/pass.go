@@ -49,6 +49,7 @@ func (e *Engine) ApplySet(ctx context.Context, a App, set *Set, h bump.Head) (bu
 
 	p := &pass{e: e, app: a, set: set, head: h, past: past, log: e.log.With(zap.String("app", a.Name.String()), zap.String("commit", bump.Short(h.Hash)))}
 	err = p.run(ctx)
+	e.watches.cover(a.Name, p.targets)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
@@ -90,6 +91,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 		return err
 	}
 	p.before = p.inv.Revision
+	p.recall()
 	if err = p.begin(ctx); err != nil {
 		return err
 	}
@@ -159,6 +161,19 @@ func refuseMany(a App, inv *Inventory, targets []*target) error {
 
 func refuseEmpty(n int) error {
 	return fmt.Errorf("the build has no objects, and %d were applied before: refused (set allowEmpty if this is meant)", n)
+}
+
+// recall marks the targets that this very revision brought to the cluster before,
+// perhaps by another process.
+func (p *pass) recall() {
+	if p.before != p.head.String() {
+		return
+	}
+	recorded := p.inv.index()
+	for _, t := range p.targets {
+		at, ok := recorded[t.key]
+		t.recorded = ok && p.inv.Objects[at].UID != ""
+	}
 }
 
 // begin writes the inventory that covers old and new objects. Nothing may be
@@ -314,11 +329,10 @@ func (p *pass) note(i int, o outcome, err error) {
 		return
 	}
 	p.applied = p.e.now()
-	message := "object applied"
-	if p.before == p.head.String() && !o.fresh {
-		message = "drift corrected"
+	if o.drift != nil {
+		return // told already
 	}
-	p.log.Info(message, zap.Stringer("object", r.Object), zap.String("action", string(o.action)), zap.String("file", r.File))
+	p.log.Info("object applied", zap.Stringer("object", r.Object), zap.String("action", string(o.action)), zap.String("file", r.File))
 }
 
 // established waits until the kinds that a stage brought are served.

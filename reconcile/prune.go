@@ -54,7 +54,7 @@ func (p *pass) prune(ctx context.Context) (keep []Entry, err error) {
 	for _, en := range p.inv.Objects {
 		k := keyOf(en.Object)
 		if gone[k] {
-			p.past.forget(k)
+			p.past.drop(k)
 			continue
 		}
 		if present[k] {

@@ -46,7 +46,11 @@ type target struct {
 	key    key
 	stage  stage
 	young  bool   // its kind comes from the same set: the server may need a moment to serve it
-	built  string // digest of the manifest with our marks
+	built  string // digest of the manifest with our marks, without what is yielded
+
+	recorded bool // the inventory says that this revision of it was applied
+
+	yielded []yielded // fields that are left to others
 }
 
 // locate finds the place of every object of the set: the resource of its kind
@@ -78,6 +82,10 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 		mark(t.Object, a.Name)
 		t.object = nameOf(t.Object)
 		t.key = keyOf(t.object)
+		if err := t.yield(a.Ignore); err != nil {
+			faults = append(faults, err)
+			continue
+		}
 		t.built = digest(t.Object.Object)
 		if other, ok := where[t.key]; ok {
 			faults = append(faults, fmt.Errorf("%s: %s is also in %s", m.where(), t.object, other))

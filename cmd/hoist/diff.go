@@ -53,7 +53,11 @@ func printDifference(w io.Writer, d daemon.Difference) int {
 			continue
 		}
 		n++
-		fmt.Fprintf(w, "%s: %s %s\n%s", d.App.Name, o.Object, o.Action, o.Diff)
+		fmt.Fprintf(w, "%s: %s %s\n", d.App.Name, o.Object, o.Action)
+		for _, f := range o.Drift {
+			fmt.Fprintf(w, "%s: drift: %s\n", d.App.Name, f)
+		}
+		fmt.Fprint(w, o.Diff)
 	}
 	return n
 }
