@@ -27,7 +27,8 @@ type builder struct {
 	refs      []reference
 	checkouts []checkout
 	said      *said
-	entries   int // of all documents, also those that are wrong
+	imports   *imports // nil but for [Import]
+	entries   int      // of all documents, also those that are wrong
 }
 
 // origin is where an entry stands, and how the names of its room's fields
@@ -168,6 +169,7 @@ func (b *builder) decoder(d *document) *decoder {
 // say reports a fault of an entry and remembers its place.
 func (b *builder) say(o origin, field, message, hint string) {
 	b.said.mark(o.doc, o.path(field))
+	b.imports.blame(o, field)
 	b.report(o.fault(field, message, hint))
 }
 

@@ -17,7 +17,7 @@ type document struct {
 
 // fault returns a fault at n.
 func (d *document) fault(n *yaml.Node, path, message, hint string) Fault {
-	f := Fault{File: d.file, Path: path, Message: message, Hint: hint, given: d.given}
+	f := Fault{File: d.file, Path: path, Message: message, Hint: hint, given: d.given, doc: d}
 	if n != nil {
 		f.Line, f.Column = min(n.Line, d.lines), n.Column
 	}
@@ -30,6 +30,14 @@ func (d *document) text(key string) string {
 		if k.Value == key && resolve(v).Kind == yaml.ScalarNode {
 			return resolve(v).Value
 		}
+	}
+	return ""
+}
+
+// textAt returns the string that a path leads to, "" where there is none.
+func (d *document) textAt(path string) string {
+	if n := resolve(d.at(path)); d.has(path) && n.Kind == yaml.ScalarNode {
+		return n.Value
 	}
 	return ""
 }

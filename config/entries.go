@@ -72,14 +72,19 @@ func (b *builder) addUpdate(o origin, u Update) {
 
 func (b *builder) addApp(o origin, a App) {
 	b.check(o, "", a.Check())
+	b.dependencies(o, a)
+	if b.add(b.apps, "app", a.Name, o) {
+		b.cfg.Apply = append(b.cfg.Apply, a)
+	}
+}
+
+// dependencies remembers to look up what an app waits for.
+func (b *builder) dependencies(o origin, a App) {
 	for i, d := range a.DependsOn {
 		to := dependency(a, d.Namespace, d.Name)
 		if d.Name != "" && to != a.Name {
 			b.refs = append(b.refs, reference{o, fmt.Sprintf("dependsOn[%d].name", i), "app", to, true, b.apps})
 		}
-	}
-	if b.add(b.apps, "app", a.Name, o) {
-		b.cfg.Apply = append(b.cfg.Apply, a)
 	}
 }
 

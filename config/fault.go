@@ -18,6 +18,7 @@ type Fault struct {
 
 	given int   // rank of File among the files as they were given
 	cause error // of a file that could not be read
+	doc   *document
 }
 
 // String returns one line: "hoist.yaml:22: images[1].policy: message; hint".

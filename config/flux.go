@@ -103,6 +103,11 @@ func (b *builder) flux(d *document, apiVersion, kind string) {
 func (b *builder) unknownKind(d *document, kind string) {
 	b.broken = true
 	at := d.at("kind")
+	if instead, known := fluxElsewhere[kind]; known && b.imports != nil {
+		label := kind + "/" + d.textAt("metadata.namespace") + "/" + d.textAt("metadata.name")
+		b.report(d.fault(at, label, kind+" has no counterpart yet", instead))
+		return
+	}
 	if instead, known := fluxOthers[kind]; known {
 		b.report(d.fault(at, "kind", kind+" of Flux is not supported yet", instead))
 		return
@@ -142,7 +147,7 @@ func (b *builder) envelope(o *fluxObject) {
 				continue
 			}
 			for k := range pairs(v) {
-				if !slices.Contains(metadataKeys, k.Value) {
+				if !slices.Contains(metadataKeys, k.Value) && b.imports == nil {
 					o.dec.unknown(k, "metadata", metadataKeys)
 				}
 			}
@@ -215,6 +220,10 @@ func (j judge) key(k, v *yaml.Node, path string) {
 			return
 		}
 	}
+	if j.b.imports != nil {
+		j.b.imports.lose(j.o, k, full, "is not known", "")
+		return
+	}
 	if elsewhere != "" {
 		j.o.dec.fault(k, join("spec", full), "is not a field of "+j.version, "it is of "+strings.ReplaceAll(elsewhere, " ", " and "))
 		return
@@ -273,6 +282,10 @@ func (j judge) field(f fluxField, k, v *yaml.Node, full string) {
 		what := "is not supported yet"
 		if f.harmless != "" && v.Kind == yaml.ScalarNode {
 			what = describe(v, secretPath(path)) + " " + what
+		}
+		if j.b.imports != nil {
+			j.b.imports.lose(j.o, k, full, what, f.note)
+			return
 		}
 		j.o.dec.fault(k, path, what, f.note)
 	}

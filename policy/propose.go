@@ -124,7 +124,7 @@ func versionShape(tag, v string, low version, rest string) (s shape, left string
 	number := digits + `+\.` + digits + `+\.` + digits + "+"
 	filtered := func(behind, key string) {
 		s.word = key
-		s.key = "variant " + key + " " + upper
+		s.key = "build " + v + key + " " + upper
 		s.spec = func() Spec {
 			spec := inRange(bounds(low.String(), upper))
 			spec.FilterTags = &FilterTags{Pattern: "^" + v + "(?P<version>" + number + ")-" + behind + "$", Extract: "$version"}
@@ -139,11 +139,15 @@ func versionShape(tag, v string, low version, rest string) (s shape, left string
 		if !ok {
 			return s, "its order is not known: write a policy with filterTags by hand"
 		}
-		word := channel.FindStringSubmatch(rest)[1]
+		word := channelOf(full.pre)
 		s.version, s.word, s.key = full, strings.ToLower(word), "channel "+word+" "+upper
 		s.spec = func() Spec {
-			spec := inRange(bounds(full.String(), upper+"-0"))
-			spec.FilterTags = &FilterTags{Pattern: "^" + v + number + "(?:-" + word + `[.0-9-]*)?$`}
+			below := ""
+			if upper != "" {
+				below = upper + "-0" // 2.0.0-rc.1 is below 2.0.0
+			}
+			spec := inRange(bounds(full.String(), below))
+			spec.Policy.SemVer.PreReleases = []string{word}
 			return spec
 		}
 	case revision.MatchString(rest):
@@ -152,7 +156,12 @@ func versionShape(tag, v string, low version, rest string) (s shape, left string
 	case hashLike.MatchString(rest) && strings.ContainsAny(rest, "0123456789"):
 		filtered(hashes, "hash")
 	case variant.MatchString(rest):
-		filtered(regexp.QuoteMeta(rest), rest)
+		s.word, s.key = rest, "variant "+v+rest+" "+upper
+		s.spec = func() Spec {
+			spec := inRange(bounds(low.String(), upper))
+			spec.Suffix = "-" + rest
+			return spec
+		}
 	default:
 		return s, "its order is not known: write a policy with filterTags by hand"
 	}
@@ -278,11 +287,14 @@ func short(s Spec) string {
 	text := ""
 	switch {
 	case s.Policy.SemVer != nil:
-		text = "semver " + s.Policy.SemVer.Range
+		text = strings.Join(append([]string{"semver " + s.Policy.SemVer.Range}, s.Policy.SemVer.PreReleases...), " with ")
 	case s.Policy.Numerical != nil:
 		text = "numerical"
 	case s.Policy.Alphabetical != nil:
 		text = "alphabetical"
+	}
+	if s.Suffix != "" {
+		text += " with " + s.Suffix
 	}
 	if s.FilterTags != nil {
 		text += " of " + s.FilterTags.Pattern

@@ -77,7 +77,8 @@ func newRoot() *cobra.Command {
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) }
 	root.AddCommand(
 		newRun(), newOnce(), newPlan(), newExplain(), newSelect(openCounter), newSet(), newHistory(), newRollback(), newRelease(),
-		newStatus(), newDiff(), newConfig(), newInit(), newDemo(), newVersion(),
+		newStatus(), newDiff(), newConfig(), newDemo(), newVersion(),
 	)
+	root.AddCommand(newInit(), newImport())
 	return root
 }
