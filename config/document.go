@@ -10,8 +10,9 @@ import (
 // document is one YAML document of a file, parsed into nodes.
 type document struct {
 	file  string
-	given int // rank of the file among the files as they were given
-	lines int // of the whole file
+	dir   string // that relative paths start from, see file
+	given int    // rank of the file among the files as they were given
+	lines int    // of the whole file
 	root  *yaml.Node
 }
 

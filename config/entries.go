@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,17 @@ type reference struct {
 	among map[bump.Name]origin
 }
 
+// settle makes directories that a file names absolute, from where that file is.
+func (o origin) settle(dirs ...*string) {
+	for _, dir := range dirs {
+		if *dir != "" && !filepath.IsAbs(*dir) {
+			*dir = filepath.Join(o.doc.dir, *dir)
+		}
+	}
+}
+
 func (b *builder) addRepository(o origin, r gitpush.Repository) {
+	o.settle(&r.SecretDir)
 	b.check(o, "", r.Check())
 	if b.add(b.repositories, "repository", r.Name, o) {
 		b.cfg.Repositories = append(b.cfg.Repositories, r)
@@ -33,6 +44,10 @@ func (b *builder) addRepository(o origin, r gitpush.Repository) {
 }
 
 func (b *builder) addImage(o origin, i scanner.Image) bool {
+	o.settle(&i.SecretDir, &i.CertSecretDir, &i.ProxySecretDir)
+	if i.Verify != nil && i.Verify.Cosign != nil {
+		o.settle(&i.Verify.Cosign.SecretDir)
+	}
 	b.check(o, "", i.Check())
 	if !b.add(b.images, "image", i.Name, o) {
 		return false
@@ -89,6 +104,7 @@ func (b *builder) dependencies(o origin, a App) {
 }
 
 func (b *builder) addWebhook(o origin, w webhook.Receiver) {
+	o.settle(&w.SecretDir)
 	b.check(o, "", w.Check())
 	if b.add(b.webhooks, "webhook", w.Name, o) {
 		b.cfg.Webhooks = append(b.cfg.Webhooks, w)

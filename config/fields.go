@@ -8,6 +8,7 @@ import (
 	"hoist/bump"
 	"hoist/policy"
 	"hoist/reconcile"
+	"hoist/scanner"
 	"hoist/setter"
 	"hoist/webhook"
 )
@@ -77,6 +78,7 @@ func nativeFields() map[string]known {
 		"images[].secretRef.name":               {text: "Name of the Secret.", required: true},
 		"images[].secretDir":                    {text: dirText},
 		"images[].serviceAccountName":           {text: "A ServiceAccount in the namespace of the entry, whose pull secrets count beside secretRef."},
+		"images[].provider":                     {text: "A cloud whose identity of this program is used instead of a secret, for the registries of that cloud; generic, the default, is none.", enum: scanner.Providers()},
 		"images[].certSecretRef":                {text: "The Kubernetes Secret with ca.crt, or tls.crt and tls.key, for the registry's TLS."},
 		"images[].certSecretRef.name":           {text: "Name of the Secret.", required: true},
 		"images[].certSecretDir":                {text: "A directory with the same keys as files, instead of certSecretRef."},

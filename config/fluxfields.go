@@ -87,7 +87,7 @@ func imageRepositoryFields() []fluxField {
 		{path: "suspend"},
 		{path: "exclusionList", versions: fromBeta2},
 		{path: "insecure", versions: fromBeta2},
-		{path: "provider", versions: fromBeta2, fate: refused, harmless: "generic", note: oneIdentity},
+		{path: "provider", versions: fromBeta2},
 		{path: "serviceAccountName"},
 		{path: "proxySecretRef.name", versions: fromBeta2, required: true},
 		{path: "accessFrom", fate: meaningless, note: "whoever writes this file may refer to every entry of it"},

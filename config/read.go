@@ -27,7 +27,8 @@ const (
 type file struct {
 	name  string
 	data  []byte
-	given int // rank among the files as they were given
+	given int    // rank among the files as they were given
+	dir   string // absolute, that relative paths in the file start from; "" for the working directory
 }
 
 // open reads what the paths name: files, directories (their *.yaml in the order
@@ -35,7 +36,7 @@ type file struct {
 func open(paths []string, stdin io.Reader) (files []file, faults, lints []Fault) {
 	seen := make(map[string]bool)
 	given := 0
-	add := func(name string, read func() (io.ReadCloser, error)) {
+	add := func(name, dir string, read func() (io.ReadCloser, error)) {
 		if seen[name] {
 			return
 		}
@@ -46,11 +47,11 @@ func open(paths []string, stdin io.Reader) (files []file, faults, lints []Fault)
 			faults = append(faults, Fault{File: name, Message: reason(err), given: given, cause: err})
 			return
 		}
-		files = append(files, file{name, data, given})
+		files = append(files, file{name, data, given, dir})
 	}
 	for _, p := range paths {
 		if p == "-" {
-			add(p, func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil })
+			add(p, "", func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil })
 			continue
 		}
 		p = filepath.Clean(p)
@@ -68,10 +69,20 @@ func open(paths []string, stdin io.Reader) (files []file, faults, lints []Fault)
 			faults, lints = append(faults, f...), append(lints, l...)
 		}
 		for _, name := range names {
-			add(name, func() (io.ReadCloser, error) { return os.Open(name) })
+			add(name, dirOf(name), func() (io.ReadCloser, error) { return os.Open(name) })
 		}
 	}
 	return files, faults, lints
+}
+
+// dirOf returns the directory of a file, absolute: what is read from it counts
+// wherever it is written down again.
+func dirOf(name string) string {
+	whole, err := filepath.Abs(name)
+	if err != nil {
+		return "" // the working directory is gone
+	}
+	return filepath.Dir(whole)
 }
 
 // list returns the *.yaml files of a directory. Names that begin with a dot are
@@ -163,7 +174,7 @@ func split(f file) (docs []*document, faults []Fault, broken bool) {
 		if len(n.Content) == 0 || isNull(n.Content[0]) {
 			continue
 		}
-		d := &document{file: f.name, given: f.given, lines: lines, root: n.Content[0]}
+		d := &document{file: f.name, dir: f.dir, given: f.given, lines: lines, root: n.Content[0]}
 		if bad := bounded(d); bad != nil {
 			faults, broken = append(faults, *bad), true
 			continue

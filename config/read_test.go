@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -51,6 +52,48 @@ func TestLoadPlaces(t *testing.T) {
 	}
 	if l := c.Lints(); len(l) == 0 || l[0].String() != "conf/x.yml: is not read: of a directory only *.yaml files are" {
 		t.Errorf("Lints() = %v, want the one about x.yml first", l)
+	}
+}
+
+// A relative secretDir is beside the file that names it, from wherever that is
+// loaded, and from wherever its view is.
+func TestRelativeSecretDirs(t *testing.T) {
+	text := `apiVersion: hoist/v1
+kind: Config
+repositories: [{name: r, url: https://git.example.com/r, branch: main, secretDir: git}]
+images:
+  - {name: i, image: ghcr.io/a/b, secretDir: ../login, certSecretDir: ./ca, proxySecretDir: /etc/proxy, verify: {cosign: {secretDir: keys}}, policy: {semver: {range: 1.x}}}
+webhooks: [{name: w, type: distribution, secretDir: hook}]
+`
+	write(t, map[string]string{"conf/hoist.yaml": text})
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := func(c *Config) []string {
+		i := c.Images[0]
+		return []string{c.Repositories[0].SecretDir, i.SecretDir, i.CertSecretDir, i.ProxySecretDir, i.Verify.Cosign.SecretDir, c.Webhooks[0].SecretDir}
+	}
+	c, err := Load("conf/hoist.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{here + "/conf/git", here + "/login", here + "/conf/ca", "/etc/proxy", here + "/conf/keys", here + "/conf/hook"}
+	if got := dirs(c); !slices.Equal(got, want) {
+		t.Errorf("in a file: %q, want %q", got, want)
+	}
+	view, err := c.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err = load(bytes.NewReader(view), []string{"-"}); err != nil || !slices.Equal(dirs(c), want) {
+		t.Errorf("in its view: %q, want %q; %v", dirs(c), want, err)
+	}
+	if c, err = load(strings.NewReader(text), []string{"-"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := dirs(c), []string{"git", "../login", "ca", "/etc/proxy", "keys", "hook"}; !slices.Equal(got, want) {
+		t.Errorf("from standard input: %q, want %q, of the working directory", got, want)
 	}
 }
 

@@ -433,8 +433,9 @@ func TestR24NoFallback(t *testing.T) {
 	}
 }
 
-// pairFor makes a certificate that signs itself, valid between two times from now.
-func pairFor(t *testing.T, from, to time.Duration) (cert tls.Certificate, certPEM, keyPEM string) {
+// pairFor makes a certificate that signs itself, of loopback and of the names,
+// valid between two times from now.
+func pairFor(t *testing.T, from, to time.Duration, names ...string) (cert tls.Certificate, certPEM, keyPEM string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -442,7 +443,7 @@ func pairFor(t *testing.T, from, to time.Duration) (cert tls.Certificate, certPE
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err1 := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)

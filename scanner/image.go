@@ -39,6 +39,7 @@ type Image struct {
 	// ServiceAccountName is that of a ServiceAccount whose pull secrets count
 	// too, in the entry's namespace.
 	ServiceAccountName string   `json:"serviceAccountName,omitempty"`
+	Provider           string   `json:"provider,omitempty"`      // one of Providers; a cloud whose identity stands for secrets
 	Verify             *Verify  `json:"verify,omitempty"`        // signatures that a tag needs before it is taken
 	ExclusionList      []string `json:"exclusionList,omitempty"` // RE2; absent: signatures, attestations, SBOMs; [] excludes nothing
 	MaxLoss            Percent  `json:"maxLoss,omitempty"`       // of its known tags that a list may lose and be believed at once; 0 means DefaultMaxLoss
@@ -82,6 +83,7 @@ func (i Image) Check() []bump.Fault {
 		fault("maxLoss", "%d%% is no share of a list: write 1%% to 100%%; 100%% believes every list", i.MaxLoss)
 	}
 	i.checkSecrets(fault)
+	i.checkProvider(fault)
 	i.Verify.check(fault)
 	for n, expr := range i.ExclusionList {
 		field := fmt.Sprintf("exclusionList[%d]", n)

@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -42,8 +43,15 @@ func dockerConfigFile(t *testing.T, format string, args ...any) string {
 // passwords is a registry with one password that can be changed.
 type passwords struct {
 	list tagList
+	user string // "": alice
 	mu   sync.Mutex
 	pass string
+}
+
+func (p *passwords) get() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pass
 }
 
 func (p *passwords) set(pass string) {
@@ -56,7 +64,7 @@ func (p *passwords) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var tried int
-	basic("alice", p.pass, &p.list, &tried).ServeHTTP(w, r)
+	basic(cmp.Or(p.user, "alice"), p.pass, &p.list, &tried).ServeHTTP(w, r)
 }
 
 // A helper's answer is used for all images of its registry, asked for again

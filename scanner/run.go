@@ -205,6 +205,9 @@ func shareKey(src Source) string {
 	if i.ServiceAccountName != "" {
 		account = i.Name.Namespace + "/" + i.ServiceAccountName
 	}
+	if c := cloudOf(i.Provider); c != nil {
+		account = "identity in " + c.name
+	}
 	return strings.Join([]string{
 		canonical(i.Image), fmt.Sprint(i.Insecure),
 		secret(i.SecretRef, i.SecretDir), account, secret(i.CertSecretRef, i.CertSecretDir), secret(i.ProxySecretRef, i.ProxySecretDir),

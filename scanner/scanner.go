@@ -261,17 +261,23 @@ func (s *Scanner) visit(ctx context.Context, src Source, work func(context.Conte
 }
 
 func (s *Scanner) openEndpoint(ctx context.Context, src Source, repo name.Repository) (*endpoint, error) {
-	creds, err := s.credentialsFor(ctx, src, repo)
-	if err != nil {
-		return nil, err
-	}
 	var certs bump.Secret
 	if src.Certs != nil {
+		var err error
 		if certs, err = src.Certs(ctx); err != nil {
 			return nil, fmt.Errorf("read the certificate secret: %w", err)
 		}
 	}
 	through, err := proxyOf(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	var creds credentials
+	if c := cloudOf(src.Image.Provider); c != nil {
+		creds, err = s.fromCloud(ctx, c, repo, src.Image.Insecure, certs, through)
+	} else {
+		creds, err = s.credentialsFor(ctx, src, repo)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -25,9 +25,14 @@ type loan struct {
 }
 
 // renewal returns when a token that expires at the given time is renewed:
-// shortly before.
+// shortly before, and in an hour where it does not say when it ends. However
+// wrong a clock is, that is not at once.
 func renewal(expires, now time.Time) time.Time {
-	return expires.Add(-min(earliest, expires.Sub(now)/10))
+	if expires.IsZero() {
+		expires = now.Add(time.Hour)
+	}
+	left := max(expires.Sub(now), fresh)
+	return now.Add(left - min(earliest, left/10))
 }
 
 // lender gives credentials for a registry: a program, or a cloud that knows
@@ -36,6 +41,7 @@ type lender struct {
 	name   string // for a person: "AWS", "docker-credential-pass"
 	origin string // of its credentials, for a person
 	remedy string // what to do when it gives none
+	way    string // tells apart how it is reached: what one way gave or did not says nothing of another
 	lend   func(ctx context.Context) (loan, error)
 }
 
@@ -48,7 +54,7 @@ type wallet struct {
 	pockets map[pocketKey]*pocket
 }
 
-type pocketKey struct{ lender, registry string }
+type pocketKey struct{ lender, way, registry string }
 
 // pocket is what one lender gave for one registry.
 type pocket struct {
@@ -98,7 +104,7 @@ func (w *wallet) credentials(ctx context.Context, l lender, registry string) (cr
 func (w *wallet) pocket(l lender, registry string) *pocket {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := pocketKey{l.name, registry}
+	key := pocketKey{l.name, l.way, registry}
 	p, ok := w.pockets[key]
 	if !ok {
 		p = &pocket{
