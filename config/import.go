@@ -81,7 +81,6 @@ func (m *imports) blame(o origin, field string) {
 // entry that loses any other is suspended.
 var harmless = map[string][]string{
 	"GitRepository":         {"provider", "serviceAccountName", "proxySecretRef"},
-	"ImageRepository":       {"provider", "serviceAccountName", "proxySecretRef"},
 	"ImageUpdateAutomation": {"git.commit.signingKey", "git.push.options"},
 	"Kustomization":         {"deletionPolicy", "force", "healthCheckExprs", "dependsOn[].readyExpr"},
 }
