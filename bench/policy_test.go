@@ -51,6 +51,8 @@ func BenchmarkPolicy(b *testing.B) {
 		{"semver/filter+extract", versions, policy.Spec{Policy: semver(">=1.0.0"), FilterTags: &policy.FilterTags{Pattern: `^v(.*)$`, Extract: "$1"}}},
 		{"numerical/filter+extract", builds, policy.Spec{Policy: numerical, FilterTags: &policy.FilterTags{Pattern: timestamp, Extract: "$ts"}}},
 		{"numerical/filter+template", builds, policy.Spec{Policy: numerical, FilterTags: &policy.FilterTags{Pattern: timestamp, Extract: "1${ts}"}}},
+		{"semver/loose", versions, policy.Spec{Policy: policy.Choice{SemVer: &policy.SemVer{Range: ">=1.0.0", Loose: true}}}},
+		{"calver", dates, policy.Spec{Policy: policy.Choice{CalVer: &policy.CalVer{Layout: "YYYY-0M-0D.MICRO"}}}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			p, err := policy.New(bump.Name{Namespace: "hoist", Name: "app"}, bench.spec)
@@ -61,6 +63,40 @@ func BenchmarkPolicy(b *testing.B) {
 			for b.Loop() {
 				if s := p.Select(bench.tags); s.Err != nil && bench.name != "semver/none-in-range" {
 					b.Fatal(s.Err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRanked asks for the ten newest of 100,000 tags: by version, and by
+// when each was built.
+func BenchmarkRanked(b *testing.B) {
+	tags := manyTags(100_000, func(i int) string { return fmt.Sprintf("v%d.%d.%d", i/2500, i/50%50, i%50) })
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	built := make(map[string]bump.Artifact, len(tags.List))
+	for i, tag := range tags.List {
+		built[tag] = bump.Artifact{Tag: tag, Image: true, Created: now.Add(-time.Duration(i*7919%100_000) * time.Minute)}
+	}
+	artifact := func(tag string) (bump.Artifact, bool) { a, ok := built[tag]; return a, ok }
+	for name, choice := range map[string]policy.Choice{
+		"semver": {SemVer: &policy.SemVer{Range: ">=1.0.0"}}, "newestBuild": {NewestBuild: &policy.NewestBuild{}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			p, err := policy.New(bump.Name{Namespace: "hoist", Name: "app"}, policy.Spec{Policy: choice})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				n := 0
+				for range p.Ranked(tags, artifact, now) {
+					if n++; n == 10 {
+						break
+					}
+				}
+				if n != 10 {
+					b.Fatalf("%d tags, want 10", n)
 				}
 			}
 		})

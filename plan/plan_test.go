@@ -117,6 +117,24 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// P10: where a person put an older version back, it stays, and the reason says
+// so; a newer one than that which was taken out is set. Who did what is the
+// script bump_revert.
+func TestP10APersonsOlderVersionStays(t *testing.T) {
+	for tag, want := range map[string]bump.Outcome{"7": bump.Held, "8": bump.Bump} {
+		in := input(tag, bump.Site{File: "a.yaml", Line: 3, Field: "spec.tag", Policy: web, Part: bump.Tag, Value: "6"})
+		in.Hold = func(_ bump.Site, sel bump.Selection) string {
+			if sel.Tag == "7" {
+				return "somebody took it out"
+			}
+			return ""
+		}
+		if got := Decide(in)[0]; got.Outcome != want || (want == bump.Held) != (got.Reason == "somebody took it out") {
+			t.Errorf("Decide(6 → %s) = %s %q, want %s", tag, got.Outcome, got.Reason, want)
+		}
+	}
+}
+
 // A tag is written only after the registry was asked about it; what needs no
 // write needs no question.
 func TestUnprovenTagsAreLookedUp(t *testing.T) {

@@ -277,17 +277,13 @@ func links(next func(r *http.Request) string) http.Handler {
 	})
 }
 
-// R9: a hundred pages are read whole, within the bounds that are the default.
-// What it costs is measured in bench.
+// R9: a hundred pages are read whole, each once, within the bounds that are the
+// default. The time and the memory that it takes are shown in bench/scans.
 func TestR9HundredPages(t *testing.T) {
 	list := &tagList{tags: numbered(100_000)}
-	began := time.Now()
 	tags := mustScan(t, newScanner(t, Options{}), plain(serve(t, list), "a/b"))
 	if !slices.Equal(tags.List, list.tags) || list.lists() != 100 {
 		t.Errorf("got %d tags in %d requests, want 100000 in 100", len(tags.List), list.lists())
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("took %v, want 5s at most", took)
 	}
 }
 

@@ -1,6 +1,7 @@
 package scanner
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -61,7 +62,10 @@ func (s *Scanner) recall(share string) snapshot {
 
 // keep puts a list on the shelf.
 func (s *Scanner) keep(share string, list *snapshot) {
-	s.shelf.save(listKey(share), encodeSnapshot(list))
+	b := openBuffer()
+	defer keepBuffer(b)
+	writeSnapshot(b, list)
+	s.shelf.save(listKey(share), b.Bytes())
 }
 
 // recallJobs gives every job what is known of its list: from the last Run, or
@@ -95,25 +99,43 @@ func (s *Scanner) keepTimes(jobs []*job) {
 	}
 }
 
-// encodeSnapshot writes when, how many were dropped, the tags, and the doubt
+// writeSnapshot writes when, how many were dropped, the tags, and the doubt
 // if there is one. Pages stay behind: their sums mean nothing elsewhere.
-func encodeSnapshot(l *snapshot) []byte {
-	b := binary.AppendVarint(nil, l.scanned.Unix())
-	b = binary.AppendUvarint(b, uint64(l.dropped))
-	b = appendTags(b, l.tags)
+func writeSnapshot(b *bytes.Buffer, l *snapshot) {
+	writeTime(b, l.scanned)
+	writeNumber(b, l.dropped)
+	writeLines(b, l.tags)
 	if l.doubt == nil {
-		return b
+		return
 	}
-	b = binary.AppendVarint(b, l.doubt.until.Unix())
-	b = appendText(b, l.doubt.why)
-	return appendTags(b, l.doubt.tags)
+	writeTime(b, l.doubt.until)
+	writeNumber(b, len(l.doubt.why))
+	b.WriteString(l.doubt.why)
+	writeLines(b, l.doubt.tags)
 }
 
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+func writeTime(b *bytes.Buffer, t time.Time) {
+	b.Write(binary.AppendVarint(b.AvailableBuffer(), t.Unix()))
 }
 
-func appendTags(b []byte, tags []string) []byte { return appendText(b, strings.Join(tags, "\n")) }
+func writeNumber(b *bytes.Buffer, n int) {
+	b.Write(binary.AppendUvarint(b.AvailableBuffer(), uint64(n)))
+}
+
+// writeLines writes the tags as one text with its length, a line for each.
+func writeLines(b *bytes.Buffer, tags []string) {
+	length := max(len(tags)-1, 0)
+	for _, tag := range tags {
+		length += len(tag)
+	}
+	writeNumber(b, length)
+	for i, tag := range tags {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(tag)
+	}
+}
 
 var errNotSnapshot = errors.New("not a tag list")
 
@@ -129,7 +151,7 @@ func decodeSnapshot(b []byte) (snapshot, error) {
 	return l, nil
 }
 
-// decoder takes apart what encodeSnapshot wrote. After broken it gives zeros.
+// decoder takes apart what writeSnapshot wrote. After broken it gives zeros.
 type decoder struct {
 	rest   []byte
 	broken bool

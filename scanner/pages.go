@@ -285,8 +285,7 @@ func (l *listing) fetch(ctx context.Context, u *url.URL, v validator) (answer, e
 		return a, nil
 	}
 	a.when = newValidator(u, resp.Header)
-	a.body = buffers.Get().(*bytes.Buffer)
-	a.body.Reset()
+	a.body = openBuffer()
 	if _, err := io.Copy(a.body, resp.Body); err != nil {
 		n := a.body.Len()
 		keepBuffer(a.body)
@@ -308,6 +307,13 @@ func newValidator(u *url.URL, header http.Header) validator {
 		return validator{}
 	}
 	return validator{url: u.String(), modified: header.Get("Last-Modified")}
+}
+
+// openBuffer returns an empty buffer for the caller to give back to keepBuffer.
+func openBuffer() *bytes.Buffer {
+	b := buffers.Get().(*bytes.Buffer)
+	b.Reset()
+	return b
 }
 
 func keepBuffer(b *bytes.Buffer) {

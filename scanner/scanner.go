@@ -182,7 +182,9 @@ func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot, c cautio
 		}
 		u := repoURL(repo, src.Image.Insecure, "tags/list")
 		u.RawQuery = fmt.Sprintf("n=%d", s.pageSize)
-		read, err := pages.read(ctx, u)
+		var read bool
+		var err error
+		aside(func() { read, err = pages.read(ctx, u) })
 		if err != nil {
 			return err
 		}
@@ -197,6 +199,18 @@ func (s *Scanner) scan(ctx context.Context, src Source, list *snapshot, c cautio
 		s.report(src.Image.Image, before, *list)
 	}
 	return changed, fail
+}
+
+// aside runs work on a goroutine of its own and returns after it. HTTP makes
+// stacks deep, and a goroutine's stays so for long: this way the many that wait
+// for their turn or for their time have shallow ones.
+func aside(work func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		work()
+	}()
+	<-done
 }
 
 // habitOf returns what is remembered of the part of a registry that repo is in.

@@ -83,7 +83,7 @@ func (s *shelf) save(key string, value []byte) {
 		return
 	}
 	s.tidy()
-	if err := s.write(s.file(key), sealEntry(key, value)); err != nil {
+	if err := s.write(s.file(key), entryHead(key, value), value); err != nil {
 		s.complain(err)
 		return
 	}
@@ -93,9 +93,9 @@ func (s *shelf) save(key string, value []byte) {
 	s.mu.Unlock()
 }
 
-// write writes a file of its own and gives it the name. Nothing is synced:
+// write writes a file of its own, of these parts, and gives it the name. Nothing is synced:
 // what a power cut leaves behind is recognised by its sum.
-func (s *shelf) write(name string, content []byte) error {
+func (s *shelf) write(name string, parts ...[]byte) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
@@ -103,7 +103,11 @@ func (s *shelf) write(name string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
+	for _, part := range parts {
+		if err == nil {
+			_, err = f.Write(part)
+		}
+	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), name)
 	}
@@ -174,15 +178,16 @@ func isEntryName(name string) bool {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sealEntry makes the content of a file: what it is, a sum of the rest, the
-// key with its length, the value.
-func sealEntry(key string, value []byte) []byte {
-	entry := make([]byte, 0, len(shelfMagic)+4+binary.MaxVarintLen64+len(key)+len(value))
-	entry = append(entry, shelfMagic+"\x00\x00\x00\x00"...)
-	entry = binary.AppendUvarint(entry, uint64(len(key)))
-	entry = append(append(entry, key...), value...)
-	binary.BigEndian.PutUint32(entry[len(shelfMagic):], crc32.Checksum(entry[len(shelfMagic)+4:], castagnoli))
-	return entry
+// entryHead makes what stands before the value in a file: what it is, a sum of
+// the rest, the key with its length.
+func entryHead(key string, value []byte) []byte {
+	head := make([]byte, 0, len(shelfMagic)+4+binary.MaxVarintLen64+len(key))
+	head = append(head, shelfMagic+"\x00\x00\x00\x00"...)
+	head = binary.AppendUvarint(head, uint64(len(key)))
+	head = append(head, key...)
+	sum := crc32.Checksum(head[len(shelfMagic)+4:], castagnoli)
+	binary.BigEndian.PutUint32(head[len(shelfMagic):], crc32.Update(sum, castagnoli, value))
+	return head
 }
 
 // openEntry returns the value out of a file's content, where that is whole and

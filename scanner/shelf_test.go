@@ -100,7 +100,7 @@ func TestShelfDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damaged := [][]byte{nil, []byte("x"), []byte(shelfMagic), sealEntry("b", []byte("one, two")), append(bytes.Clone(whole), 'x'), bytes.Replace(whole, []byte("shelf 1"), []byte("shelf 2"), 1)}
+	damaged := [][]byte{nil, []byte("x"), []byte(shelfMagic), append(entryHead("b", []byte("one, two")), "one, two"...), append(bytes.Clone(whole), 'x'), bytes.Replace(whole, []byte("shelf 1"), []byte("shelf 2"), 1)}
 	for i := range whole {
 		flipped := bytes.Clone(whole)
 		flipped[i] ^= 0x40
