@@ -178,6 +178,7 @@ func nativeFields() map[string]known {
 		t[s+"[].namespace"] = known{text: "Namespace of the entry, as in markers and for Secrets; hoist when absent."}
 	}
 	maps.Copy(t, ruleFields())
+	maps.Copy(t, buildFields())
 	order := []string{"asc", "desc"}
 	for _, s := range []string{"images", "policies"} {
 		t[s+"[].policy"] = known{text: "The order of the tags: exactly one of semver, alphabetical, numerical, calver, newestBuild.", required: s == "policies"}

@@ -36,6 +36,7 @@ type App struct {
 	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
 	// TargetNamespace replaces the namespace of every namespaced object.
 	TargetNamespace string `json:"targetNamespace,omitempty"`
+	Overlay
 	// Suspend leaves the cluster alone.
 	Suspend bool `json:"suspend,omitempty"`
 	// AllowEmpty lets a build without objects delete all that was applied before.
@@ -120,6 +121,7 @@ func (a App) Check() []bump.Fault {
 		}
 	}
 	a.checkDrift(fault)
+	faults = append(faults, a.Overlay.check(dirOf(a.Path))...)
 	for i, h := range a.HealthChecks {
 		for _, f := range []struct{ name, v string }{{"apiVersion", h.APIVersion}, {"kind", h.Kind}, {"name", h.Name}} {
 			if f.v == "" {

@@ -110,7 +110,7 @@ func Build(ctx context.Context, tree fs.FS, a App) (*Set, error) {
 }
 
 func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
-	t := &treeFS{ctx: ctx, tree: tree, generated: map[string][]byte{}, files: map[string]bool{}}
+	t := &treeFS{ctx: ctx, tree: tree, app: dir, overlay: a.Overlay, generated: map[string][]byte{}, files: map[string]bool{}}
 	info, err := t.stat(dir)
 	if err != nil {
 		return nil, err
@@ -123,6 +123,7 @@ func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.top = file
 	if file == "" {
 		if set.Dirs, err = t.generate(dir); err != nil {
 			return nil, err
@@ -143,6 +144,9 @@ func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
 		if set.Objects, err = manifests(rm, dir, slices.Contains(meta, types.OriginAnnotations)); err != nil {
 			return nil, err
 		}
+	}
+	for _, m := range set.Objects {
+		a.CommonMetadata.set(m.Object)
 	}
 	for f := range t.files {
 		set.Files = append(set.Files, f)
@@ -296,10 +300,13 @@ func (t *treeFS) generate(root string) (dirs []string, err error) {
 	}
 	slices.Sort(dirs)
 	k := types.Kustomization{Resources: resources}
+	if err := t.adopt(&k); err != nil {
+		return nil, err
+	}
 	k.FixKustomization()
 	b, err := json.Marshal(k)
 	t.generated[path.Join(treeRoot, root, konfig.DefaultKustomizationFileName())] = b
-	if len(resources) == 0 {
+	if len(k.Resources)+len(k.Components) == 0 {
 		t.generated[path.Join(treeRoot, root, emptyMark)] = nil
 	}
 	return dirs, err

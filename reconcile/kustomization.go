@@ -40,6 +40,11 @@ func (t *treeFS) clean(name string, b []byte) ([]byte, error) {
 	}
 	t.custom = t.custom || len(k.OpenAPI) > 0
 	t.modernize(name, &k)
+	if name == t.top {
+		if err := t.adopt(&k); err != nil {
+			return nil, err
+		}
+	}
 	return json.Marshal(k)
 }
 

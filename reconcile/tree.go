@@ -33,6 +33,9 @@ const (
 type treeFS struct {
 	ctx       context.Context
 	tree      fs.FS
+	app       string            // directory of the app
+	top       string            // its kustomization file, "" when it has none
+	overlay   Overlay           // what goes into that file
 	generated map[string][]byte // files that stand in for some of the tree, or beside it, by kustomize's path
 	files     map[string]bool   // files of the tree that were read (true) or looked for in vain (false)
 	warnings  []string
