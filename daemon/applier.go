@@ -30,6 +30,7 @@ type engine interface {
 	ApplySet(context.Context, reconcile.App, *reconcile.Set, bump.Head) (bump.Result, error)
 	Health(context.Context, reconcile.App, bump.Result) (bump.Result, error)
 	Watch(context.Context)
+	WatchControls(context.Context, func(map[reconcile.Subject]reconcile.Control, error))
 	Follow(a reconcile.App, wake func())
 	Quiet(bump.Name) bool
 	Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error
@@ -45,18 +46,26 @@ type applier struct {
 	slots  chan struct{} // how many apps may be written at once
 	wakes  chan struct{}
 	drifts chan struct{} // wakes of the watches
-	needs  []*applier    // the apps that this one waits for
-	feeds  []*applier    // the apps that wait for this one
-	log    *zap.Logger
+
+	controls chan struct{} // something was asked for
+	fetched  chan error    // the fetch for a request is over
+	branch   *branch
+
+	needs []*applier // the apps that this one waits for
+	feeds []*applier // the apps that wait for this one
+	log   *zap.Logger
 
 	// of run alone
 	built     *reconcile.Set // by the last build
 	builtFrom fs.FS
 	builtAt   bump.Head
-	applied   bump.Head // what was applied last, healthy or not
-	looked    time.Time // when the whole app was compared with the cluster
-	waiting   *waiting  // nil while no wait for health goes on
-	failures  int       // to mend, in a row
+	applied   bump.Head          // what was applied last, healthy or not
+	looked    time.Time          // when the whole app was compared with the cluster
+	waiting   *waiting           // nil while no wait for health goes on
+	failures  int                // to mend, in a row
+	rests     bool               // it was suspended when last looked at
+	request   *reconcile.Request // that is being answered
+	taken     string             // ID of the last request
 	followed  bool
 
 	mu    sync.Mutex
@@ -111,6 +120,10 @@ func (a *applier) run(ctx context.Context) {
 			again = a.turn(ctx, true)
 		case <-a.drifts:
 			a.mend(ctx)
+		case <-a.controls:
+			again = a.asked(ctx)
+		case err := <-a.fetched:
+			again = a.requested(ctx, err)
 		case <-a.waiting.done():
 			again = a.healthy(ctx)
 		}
@@ -132,12 +145,25 @@ func (a *applier) turn(ctx context.Context, due bool) (again time.Duration) {
 	case r.head == a.applied && (a.waiting != nil || a.quiet()):
 		return a.next(nil)
 	}
+	return a.look(ctx, *r)
+}
+
+// look applies a revision, new or not, unless something holds the app back.
+func (a *applier) look(ctx context.Context, r revision) (again time.Duration) {
 	a.endWait()
-	if reason := a.blocked(r.head); reason != "" {
-		a.house.status.applied(bump.Result{App: a.app.Name, Head: r.head, Reason: reason}, nil)
+	if why := a.house.controls.unknown(); why != "" {
+		a.house.status.applied(bump.Result{App: a.app.Name, Head: r.head, Reason: why}, nil)
 		return a.next(nil)
 	}
-	return a.next(a.apply(ctx, *r))
+	if a.suspension() != nil && a.request == nil {
+		return a.next(nil)
+	}
+	if reason := a.blocked(r.head); reason != "" {
+		a.house.status.applied(bump.Result{App: a.app.Name, Head: r.head, Reason: reason}, nil)
+		a.progress(ctx, reason)
+		return a.next(nil)
+	}
+	return a.next(a.apply(ctx, r))
 }
 
 // longestTrust is how long the watches alone are believed: then the whole app is
@@ -157,6 +183,9 @@ func (a *applier) quiet() bool {
 // mend puts drift right that the watches saw. What cannot be put right is tried
 // again soon, then later and later.
 func (a *applier) mend(ctx context.Context) {
+	if a.suspension() != nil {
+		return // what drifted is put right when it is resumed
+	}
 	err := a.mended(ctx)
 	if err == nil || ctx.Err() != nil {
 		a.failures = 0
@@ -215,14 +244,17 @@ func (a *applier) apply(ctx context.Context, r revision) error {
 	a.looked = time.Now()
 	if err != nil {
 		a.report(result, err, before)
+		a.finish(ctx, result, err)
 		return err
 	}
 	a.applied = r.head
 	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Applied: &result})
 	if !asksForHealth(a.app.App) {
 		a.settled(result, before)
+		a.finish(ctx, result, nil)
 		return nil
 	}
+	a.progress(ctx, "applied "+result.Head.String()+", waits for health")
 	a.await(ctx, e, result, before)
 	return nil
 }
@@ -346,6 +378,7 @@ func (a *applier) healthy(ctx context.Context) (again time.Duration) {
 	} else {
 		a.settled(w.result, w.before)
 	}
+	a.finish(ctx, w.result, w.err)
 	return a.next(w.err)
 }
 

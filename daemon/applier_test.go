@@ -52,6 +52,11 @@ func (p *pretend) Watch(ctx context.Context)           { <-ctx.Done() }
 func (p *pretend) Follow(_ reconcile.App, wake func()) {}
 func (p *pretend) Quiet(bump.Name) bool                { return false }
 
+func (p *pretend) WatchControls(ctx context.Context, seen func(map[reconcile.Subject]reconcile.Control, error)) {
+	seen(nil, nil)
+	<-ctx.Done()
+}
+
 func (p *pretend) Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error { return nil }
 
 func (p *pretend) log() string {
@@ -68,6 +73,7 @@ func appliersOf(t *testing.T, e engine, apps ...config.App) (*live, func(hash st
 	t.Helper()
 	cfg := &config.Config{Apply: apps}
 	l := &live{house: Open(cfg, Options{Log: zap.NewNop()}), branches: map[bump.Name]*branch{name("fleet"): {}}}
+	l.house.controls.take(nil, nil)
 	l.bringAppliers(Doors{Apply: func(*House) (engine, error) { return e, nil }})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup

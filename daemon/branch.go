@@ -5,12 +5,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"hoist/bump"
 	"hoist/plan"
+	"hoist/reconcile"
 )
 
 const (
@@ -19,6 +21,8 @@ const (
 	// on up to the polling interval or maxRetry, whichever is longer.
 	firstRetry = 2 * time.Second
 	maxRetry   = 5 * time.Minute
+	// longestUnknown is how long a first pass waits to hear what is suspended.
+	longestUnknown = 5 * time.Second
 )
 
 // branch is the one goroutine that passes over a repository. Whoever has news
@@ -36,6 +40,27 @@ type branch struct {
 	pushedAt time.Time
 	// notices are those of the last pass: they are logged when they change.
 	notices []string
+	rests   bool // it was suspended when last looked at
+
+	mu   sync.Mutex
+	asks []func(Pass, error) // who is told how the next pass ended
+}
+
+// ask asks for a pass, also of a suspended repository, and has told called with
+// its outcome after it was handed on.
+func (b *branch) ask(told func(Pass, error)) {
+	b.mu.Lock()
+	b.asks = append(b.asks, told)
+	b.mu.Unlock()
+	b.wake()
+}
+
+func (b *branch) takeAsks() []func(Pass, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	asks := b.asks
+	b.asks = nil
+	return asks
 }
 
 // wake asks for a pass. Any number of wakes before the pass begins make one.
@@ -51,6 +76,12 @@ func (b *branch) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failures := 0
+	select { // it may be suspended; a cluster that does not answer delays nothing
+	case <-ctx.Done():
+		return
+	case <-b.house.controls.first:
+	case <-time.After(longestUnknown):
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -58,11 +89,21 @@ func (b *branch) run(ctx context.Context) {
 		case <-b.wakes:
 		case <-timer.C:
 		}
+		asks := b.takeAsks()
+		at := b.house.controls.suspension(repositorySubject(b.repository.Name))
+		b.rest(at)
+		if at != nil && len(asks) == 0 {
+			timer.Reset(b.poll(0))
+			continue
+		}
 		pass, err := b.guarded(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		b.report(pass, err)
+		for _, told := range asks {
+			told(pass, err)
+		}
 		b.remember(ctx, pass.Newest())
 		if len(pass.Commits) > 0 {
 			b.pushedAt = time.Now()
@@ -73,6 +114,19 @@ func (b *branch) run(ctx context.Context) {
 			failures++
 		}
 		timer.Reset(b.next(failures, len(pass.Drafts) > len(pass.Commits)))
+	}
+}
+
+// rest notes whether the repository is suspended.
+func (b *branch) rest(at *reconcile.Suspension) {
+	b.house.status.restsRepository(b.repository.Name, at)
+	if rests := at != nil; rests != b.rests {
+		b.rests = rests
+		if rests {
+			b.log.Info("suspended", zap.String("reason", at.String()))
+		} else {
+			b.log.Info("resumed")
+		}
 	}
 }
 

@@ -46,17 +46,18 @@ const defaultSystemNamespace = "hoist"
 type House struct {
 	Config *config.Config
 
-	opt     Options
-	log     *zap.Logger
-	scanner *scanner.Scanner
-	images  map[bump.Name]scanner.Image
-	board   *board
-	elector *elector
-	orders  map[bump.Name]plan.Order
-	sites   *setter.Cache
-	secrets *secretStore
-	status  *statusBoard
-	metrics *Metrics
+	opt      Options
+	log      *zap.Logger
+	scanner  *scanner.Scanner
+	images   map[bump.Name]scanner.Image
+	board    *board
+	elector  *elector
+	orders   map[bump.Name]plan.Order
+	sites    *setter.Cache
+	secrets  *secretStore
+	status   *statusBoard
+	controls *controls
+	metrics  *Metrics
 
 	restOnce sync.Once
 	rest     *rest.Config
@@ -84,18 +85,19 @@ func Open(cfg *config.Config, o Options) *House {
 		o.Metrics = NewMetrics()
 	}
 	h := &House{
-		Config:  cfg,
-		opt:     o,
-		log:     o.Log,
-		scanner: o.Scanner,
-		images:  make(map[bump.Name]scanner.Image),
-		board:   newBoard(cfg.Policies),
-		elector: newElector(o.Scanner, o.Now),
-		orders:  make(map[bump.Name]plan.Order),
-		sites:   setter.NewCache(),
-		status:  newStatusBoard(cfg, o.Metrics),
-		metrics: o.Metrics,
-		mirrors: make(map[bump.Name]*gitpush.Mirror),
+		Config:   cfg,
+		opt:      o,
+		log:      o.Log,
+		scanner:  o.Scanner,
+		images:   make(map[bump.Name]scanner.Image),
+		board:    newBoard(cfg.Policies),
+		elector:  newElector(o.Scanner, o.Now),
+		orders:   make(map[bump.Name]plan.Order),
+		sites:    setter.NewCache(),
+		status:   newStatusBoard(cfg, o.Metrics),
+		controls: newControls(o.Now),
+		metrics:  o.Metrics,
+		mirrors:  make(map[bump.Name]*gitpush.Mirror),
 	}
 	for _, i := range cfg.Images {
 		h.images[i.Name] = i
@@ -422,8 +424,13 @@ type AppOf struct {
 func (h *House) Apply(ctx context.Context, heads map[bump.Name]bump.Head) []AppOf {
 	var all []AppOf
 	ready := make(map[bump.Name]bool)
+	asked, err := h.Controls(ctx)
 	for _, app := range inOrder(h.Config.Apply) {
-		if h.rests(app) {
+		if err != nil { // it could be suspended
+			all = append(all, AppOf{App: app.Name, Err: fmt.Errorf("apply %s: %w", app.Name.Name, err)})
+			continue
+		}
+		if h.rests(app) || asked[appSubject(app.Name)].Suspended.At(h.opt.Now()) {
 			ready[app.Name] = true // who depends on it does not wait for it
 			continue
 		}
@@ -582,6 +589,18 @@ func (h *House) Elect(ctx context.Context, p config.Policy) (s bump.Selection, b
 	}
 	s = h.elector.elect(ctx, p, src, tags)
 	return s, h.elector.buildsOf(p.Name), nil
+}
+
+// Controls reads what people asked of the entries at run time.
+func (h *House) Controls(ctx context.Context) (map[reconcile.Subject]reconcile.Control, error) {
+	if len(h.Config.Apply) == 0 && !h.controlled() {
+		return nil, nil
+	}
+	e, err := h.Engine()
+	if err != nil {
+		return nil, err
+	}
+	return e.Controls(ctx)
 }
 
 // Recorded is what the cluster remembers of an app.

@@ -121,6 +121,7 @@ func (l *live) bringAppliers(doors Doors) {
 		}
 		a := &applier{
 			app: app, house: h, slots: slots, wakes: make(chan struct{}, 1), drifts: make(chan struct{}, 1),
+			controls: make(chan struct{}, 1), fetched: make(chan error, 1), branch: l.branches[app.RepositoryName],
 			engine: l.engine,
 			log:    h.log.Named("daemon").With(zap.String("app", app.Name.String())),
 		}
@@ -150,6 +151,7 @@ func (l *live) run(ctx context.Context) {
 	}
 	wg.Go(func() { l.vote.run(ctx) })
 	wg.Go(func() { l.watch(ctx) })
+	wg.Go(func() { l.control(ctx) })
 	var sources []scanner.Source
 	for _, i := range l.house.Config.Images {
 		if !i.Suspend {

@@ -56,6 +56,8 @@ type RepositoryStatus struct {
 	Error    string         `json:"error,omitempty"`
 	Verdicts []VerdictLine  `json:"verdicts,omitempty"`
 	Counts   map[string]int `json:"counts,omitempty"`
+
+	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
 }
 
 // VerdictLine is a verdict for people and programs.
@@ -80,6 +82,8 @@ type AppStatus struct {
 	Objects map[string]int `json:"objects,omitempty"` // how many objects met each action
 	// Drift holds what drifted last of each object, the newest first, at most 20.
 	Drift []reconcile.Drift `json:"drift,omitempty"`
+	// Suspended is since when, why and until when the app is left alone.
+	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
 }
 
 // Lines returns verdicts in the form of status and plan.
@@ -198,6 +202,23 @@ func (b *statusBoard) applied(r bump.Result, err error) {
 	}
 	for action, n := range r.Counts() {
 		s.Objects[string(action)] = n
+	}
+}
+
+// rests notes that an app is left alone; nil that it is not.
+func (b *statusBoard) rests(app bump.Name, at *reconcile.Suspension) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.apps[app]; ok {
+		s.Suspended = at
+	}
+}
+
+func (b *statusBoard) restsRepository(repository bump.Name, at *reconcile.Suspension) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.repositories[repository]; ok {
+		s.Suspended = at
 	}
 }
 

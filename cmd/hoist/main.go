@@ -77,7 +77,7 @@ func newRoot() *cobra.Command {
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) }
 	root.AddCommand(
 		newRun(), newOnce(), newPlan(), newExplain(), newSelect(openCounter), newSet(), newHistory(), newRollback(), newRelease(),
-		newStatus(), newDiff(), newConfig(), newDemo(), newVersion(),
+		newStatus(), newDiff(), newSuspend(), newResume(), newReconcile(), newConfig(), newDemo(), newVersion(),
 	)
 	root.AddCommand(newInit(), newImport())
 	return root

@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"hoist/bump"
 	"hoist/daemon"
+	"hoist/reconcile"
 	"hoist/scanner"
 )
 
@@ -24,12 +26,14 @@ running one how the registries stand: budgets, and which are left alone and why.
 	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, _ []string) error {
 		heads, err := h.Heads(cmd.Context())
 		apps, appErr := h.Recorded(cmd.Context())
+		asked, askErr := h.Controls(cmd.Context())
 		out := standing(h, heads, apps)
+		out.suspended(asked)
 		var daemonErr error
 		if *address != "" {
 			out.Registries, daemonErr = daemonRegistries(cmd.Context(), *address)
 		}
-		failed := errors.Join(err, appErr, daemonErr)
+		failed := errors.Join(err, appErr, askErr, daemonErr)
 		if format == "table" {
 			return errors.Join(failed, printStanding(cmd, out), printRegistries(cmd.OutOrStdout(), out.Registries))
 		}
@@ -50,6 +54,8 @@ type standingOutput struct {
 type standingRepository struct {
 	Name string `json:"name"`
 	Head string `json:"head,omitempty"` // empty where the repository could not be read
+
+	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
 }
 
 type standingApp struct {
@@ -60,6 +66,8 @@ type standingApp struct {
 	Time    time.Time `json:"time,omitzero"`
 	Ready   bool      `json:"ready"`
 	Reason  string    `json:"reason,omitempty"`
+
+	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
 }
 
 func standing(h *daemon.House, heads map[bump.Name]bump.Head, apps []daemon.Recorded) standingOutput {
@@ -84,11 +92,34 @@ func standing(h *daemon.House, heads map[bump.Name]bump.Head, apps []daemon.Reco
 	return out
 }
 
+// suspended notes what people suspended at run time.
+func (s *standingOutput) suspended(asked map[reconcile.Subject]reconcile.Control) {
+	for of, c := range asked {
+		if !c.Suspended.At(time.Now()) {
+			continue
+		}
+		for i := range s.Apps {
+			if of.Kind == "apply" && s.Apps[i].Name == of.Name.String() {
+				s.Apps[i].Suspended = c.Suspended
+			}
+		}
+		for i := range s.Repositories {
+			if of.Kind == "repository" && s.Repositories[i].Name == of.Name.String() {
+				s.Repositories[i].Suspended = c.Suspended
+			}
+		}
+	}
+}
+
 func printStanding(cmd *cobra.Command, s standingOutput) error {
 	w := cmd.OutOrStdout()
 	rows := [][]string{{"REPOSITORY", "HEAD"}}
 	for _, r := range s.Repositories {
-		rows = append(rows, []string{r.Name, r.Head})
+		at := r.Head
+		if r.Suspended != nil {
+			at = strings.TrimSpace(at + "  " + r.Suspended.String())
+		}
+		rows = append(rows, []string{r.Name, at})
 	}
 	if err := table(w, rows); err != nil || len(s.Apps) == 0 {
 		return err
@@ -98,6 +129,9 @@ func printStanding(cmd *cobra.Command, s standingOutput) error {
 		ready, why := "no", a.Reason
 		if a.Ready {
 			ready = "yes"
+		}
+		if a.Suspended != nil {
+			why = a.Suspended.String()
 		}
 		if a.Behind && a.Applied != "" && why == "" {
 			why = "the repository is ahead"
