@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -178,4 +179,96 @@ func BenchmarkReconcileBumpOf1In100Objects(b *testing.B) {
 		a.apply(b, app, hundred(fmt.Sprintf("1.0.%d", n)))
 	}
 	b.ReportMetric(float64(a.requests.Load())/float64(n), "requests/op")
+}
+
+// watching applies the 100 objects and keeps them right as the daemon does;
+// mended hears of every drift that was put right.
+func (a *applying) watching(b *testing.B, app reconcile.App) (mended chan reconcile.Drift) {
+	cfg, err := reconcile.RESTConfig(a.cluster.Kubeconfig, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return counter{next, &a.requests} })
+	mended = make(chan reconcile.Drift, 10)
+	a.eng, err = reconcile.New(cfg, reconcile.Options{Drifted: func(_ bump.Name, d reconcile.Drift) { mended <- d }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	set, err := reconcile.Build(b.Context(), hundred("1.0.0"), app)
+	if err != nil {
+		b.Fatal(err)
+	}
+	wakes := make(chan struct{}, 1)
+	a.eng.Follow(app, func() {
+		select {
+		case wakes <- struct{}{}:
+		default:
+		}
+	})
+	head := bump.Head{Branch: "main", Hash: fmt.Sprintf("%040x", 1)}
+	if _, err := a.eng.ApplySet(b.Context(), app, set, head); err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	var all sync.WaitGroup
+	all.Go(func() { a.eng.Watch(ctx) })
+	all.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-wakes:
+			}
+			if err := a.eng.Mend(ctx, app, set, head); err != nil && ctx.Err() == nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.Cleanup(func() {
+		cancel()
+		all.Wait()
+	})
+	for !a.eng.Quiet(app.Name) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return mended
+}
+
+// From the edit until the field is right again.
+func BenchmarkReconcileDriftToRepair(b *testing.B) {
+	a := newApplying(b)
+	app := a.app(b)
+	mended := a.watching(b, app)
+	a.requests.Store(0)
+	n := 0
+	for b.Loop() {
+		// another object each time, or it is a fight
+		path := fmt.Sprintf("/api/v1/namespaces/%s/configmaps/cm-%d", app.TargetNamespace, n%60)
+		var live map[string]any
+		if err := a.cluster.Do(b.Context(), http.MethodGet, path, nil, &live); err != nil {
+			b.Fatal(err)
+		}
+		live["data"].(map[string]any)["key"] = fmt.Sprintf("by hand %d", n)
+		if err := a.cluster.Do(b.Context(), http.MethodPut, path, live, nil); err != nil {
+			b.Fatal(err)
+		}
+		<-mended
+		n++
+	}
+	b.ReportMetric(float64(a.requests.Load())/float64(n), "requests/op")
+}
+
+// What an app of 100 objects costs on its interval while nothing happens: the
+// daemon applies only where it is not quiet.
+func BenchmarkReconcileQuietInterval(b *testing.B) {
+	a := newApplying(b)
+	app := a.app(b)
+	a.watching(b, app)
+	a.requests.Store(0)
+	for b.Loop() {
+		if !a.eng.Quiet(app.Name) {
+			b.Fatal("not quiet")
+		}
+	}
+	b.ReportMetric(float64(a.requests.Load()), "requests")
 }

@@ -34,6 +34,8 @@ type engine interface {
 	Follow(a reconcile.App, wake func())
 	Quiet(bump.Name) bool
 	Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error
+	Unwell(reconcile.App) (failed, pending []string)
+	RecordHealth(context.Context, bump.Result) error
 }
 
 // applier is the one goroutine that brings an app to the cluster and keeps it
@@ -67,6 +69,9 @@ type applier struct {
 	request   *reconcile.Request // that is being answered
 	taken     string             // ID of the last request
 	followed  bool
+	last      bump.Result // how the last apply settled
+	unwell    time.Time   // since when something of it is on its way; zero when nothing is
+	grace     time.Duration
 
 	mu    sync.Mutex
 	want  *revision
@@ -120,6 +125,7 @@ func (a *applier) run(ctx context.Context) {
 			again = a.turn(ctx, true)
 		case <-a.drifts:
 			a.mend(ctx)
+			a.attend(ctx)
 		case <-a.controls:
 			again = a.asked(ctx)
 		case err := <-a.fetched:
@@ -384,6 +390,7 @@ func (a *applier) healthy(ctx context.Context) (again time.Duration) {
 
 // settled notes how an apply ended.
 func (a *applier) settled(result bump.Result, before bump.Head) {
+	a.last, a.unwell = result, time.Time{}
 	if result.Ready {
 		a.mu.Lock()
 		a.ready = result.Head

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,12 @@ type pretend struct {
 	applied []string // "app@hash", in order
 	failing map[string]error
 	health  func(ctx context.Context, a reconcile.App, r bump.Result) (bump.Result, error)
+
+	quiet           bool
+	wake            func()
+	failed, pending []string
+	recorded        []string
+	mends           int
 }
 
 func (p *pretend) ApplySet(_ context.Context, a reconcile.App, _ *reconcile.Set, h bump.Head) (bump.Result, error) {
@@ -48,16 +55,48 @@ func (p *pretend) Health(ctx context.Context, a reconcile.App, r bump.Result) (b
 	return r, nil
 }
 
-func (p *pretend) Watch(ctx context.Context)           { <-ctx.Done() }
-func (p *pretend) Follow(_ reconcile.App, wake func()) {}
-func (p *pretend) Quiet(bump.Name) bool                { return false }
+func (p *pretend) Watch(ctx context.Context) { <-ctx.Done() }
+func (p *pretend) Quiet(bump.Name) bool      { return p.quiet }
+
+func (p *pretend) Follow(_ reconcile.App, wake func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wake = wake
+}
+
+// sick makes the watches see an app's health.
+func (p *pretend) sick(failed, pending []string) {
+	p.mu.Lock()
+	p.failed, p.pending = failed, pending
+	wake := p.wake
+	p.mu.Unlock()
+	wake()
+}
+
+func (p *pretend) Unwell(reconcile.App) (failed, pending []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed, p.pending
+}
+
+func (p *pretend) RecordHealth(_ context.Context, r bump.Result) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.recorded = append(p.recorded, fmt.Sprint(r.Ready))
+	return nil
+}
 
 func (p *pretend) WatchControls(ctx context.Context, seen func(map[reconcile.Subject]reconcile.Control, error)) {
 	seen(nil, nil)
 	<-ctx.Done()
 }
 
-func (p *pretend) Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error { return nil }
+func (p *pretend) Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mends++
+	return nil
+}
 
 func (p *pretend) log() string {
 	p.mu.Lock()
@@ -167,4 +206,49 @@ func TestSameRevisionIsNotAppliedTwice(t *testing.T) {
 	if got := e.log(); got != "shop@1 shop@2" {
 		t.Errorf("applied %s", got)
 	}
+}
+
+// A ready app that degrades is told once and at once, and so is its recovery.
+func TestHealthAfterReady(t *testing.T) {
+	e := &pretend{quiet: true}
+	l, offer := appliersOf(t, e, app("shop"))
+	l.appliers[0].grace = 20 * time.Millisecond
+	status := func() AppStatus { return l.house.status.snapshot().Apps[0] }
+	offer("1")
+	waitFor(t, "the revision", func() bool { return status().Ready })
+	e.sick([]string{"Deployment/d/web: Failed"}, nil)
+	waitFor(t, "degraded", func() bool { return !status().Ready })
+	if got := status().Reason; got != "degraded: Deployment/d/web: Failed" {
+		t.Errorf("reason %q", got)
+	}
+	e.sick([]string{"Deployment/d/web: Failed"}, nil)
+	e.sick(nil, nil)
+	waitFor(t, "recovered", func() bool { return status().Ready && status().Reason == "" })
+	e.sick(nil, []string{"Deployment/d/web: InProgress"}) // on its way for too long
+	waitFor(t, "degraded after the grace", func() bool { return !status().Ready })
+	e.sick(nil, nil)
+	waitFor(t, "recovered", func() bool { return status().Ready })
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if got := strings.Join(e.recorded, " "); got != "false true false true" {
+		t.Errorf("recorded %s", got)
+	}
+}
+
+// Drift is put right while the wait for health goes on.
+func TestDriftDuringTheWaitForHealth(t *testing.T) {
+	e := &pretend{}
+	e.health = func(ctx context.Context, _ reconcile.App, r bump.Result) (bump.Result, error) {
+		<-ctx.Done()
+		return r, ctx.Err()
+	}
+	_, offer := appliersOf(t, e, app("shop"))
+	offer("1")
+	waitFor(t, "the revision", func() bool { return e.log() == "shop@1" })
+	e.sick(nil, nil)
+	waitFor(t, "mended", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.mends > 0
+	})
 }

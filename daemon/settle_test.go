@@ -68,6 +68,7 @@ func TestABurstIsGatheredAndALoneReleaseIsNot(t *testing.T) {
 		}
 		w, selections := newWalker(t, remote, names...)
 		h := Open(&config.Config{}, Options{Log: zap.NewNop()})
+		h.controls.take(nil, nil)
 		b := &branch{
 			walker: w, house: h, push: remote.push, lookUp: func(...bump.Name) {}, wakes: make(chan struct{}, 1), log: zap.NewNop(),
 		}

@@ -332,3 +332,27 @@ func TestC3LostWatchListsAgain(t *testing.T) {
 	})
 	f.eventually(20*time.Second, "the watches are up", func() bool { return f.eng.Quiet(f.app.Name) })
 }
+
+// Health goes on being seen after an app was ready, without a request.
+func TestHealthStaysObserved(t *testing.T) {
+	f := newField(t)
+	f.app.Drift, f.app.Wait = DriftOff, true // so that what is broken by hand stays broken
+	f.watching(apps("a.yaml", configMap("a", "1"), "web.yaml", webOf("1.0.0")))
+	unwell := func() string {
+		failed, pending := f.eng.Unwell(f.app)
+		return fmt.Sprint(len(failed), len(pending), failed, pending)
+	}
+	f.eventually(60*time.Second, "it is well", func() bool { return strings.HasPrefix(unwell(), "0 0") })
+	other, _ := f.aside()
+	f.line.reset()
+	image := func(tag string) {
+		other.mergePatch("deployments", "web", `{"spec": {"progressDeadlineSeconds": 3, "template": {"spec": {"containers": [{"name": "web", "image": "registry.example.com/web:`+tag+`"}]}}}}`, "kubectl-set")
+	}
+	image("1.1.0-crash")
+	f.eventually(60*time.Second, "it has failed", func() bool { return strings.HasPrefix(unwell(), "1 0 [Deployment/"+f.ns+"/web: Failed") })
+	image("1.0.0")
+	f.eventually(60*time.Second, "it is well again", func() bool { return strings.HasPrefix(unwell(), "0 0") })
+	if n := f.line.counts["GET"] + f.line.writes(); n != 0 {
+		t.Errorf("requests = %v, want none", f.line.counts)
+	}
+}

@@ -149,12 +149,15 @@ type past struct {
 
 // seen is the state of one object after our last look at it.
 type seen struct {
-	built  string // digest of what was built
-	live   string // digestLive of what the server held
-	ours   string // digestOurs of the same
-	held   string // digestHeld of the same
-	uid    string
-	health health
+	built string // digest of what was built
+	live  string // digestLive of what the server held
+	ours  string // digestOurs of the same
+	held  string // digestHeld of the same
+	uid   string
+	// generation and health are of the newest state that was seen: a watch may be
+	// behind our own writes.
+	generation int64
+	health     health
 }
 
 func (p *past) get(k key) (seen, bool) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -101,8 +102,12 @@ func (e *Engine) recordNew(ctx context.Context, app bump.Name, h bump.Head, targ
 // difference what the app says. live is nil when the object is gone.
 func (e *Engine) mend(ctx context.Context, a App, past *past, t *target, live *unstructured.Unstructured, was seen) (outcome, error) {
 	as := outcome{action: bump.Unchanged, uid: was.uid}
+	if live == nil {
+		was.health = health{status.NotFoundStatus, "was deleted"}
+	}
 	if live != nil {
-		as.uid, was.uid, was.live, was.health = string(live.GetUID()), string(live.GetUID()), digestLive(live), healthOf(live)
+		as.uid, was.uid, was.live = string(live.GetUID()), string(live.GetUID()), digestLive(live)
+		was.generation, was.health = live.GetGeneration(), healthOf(live)
 		intact := digestOurs(t.Object, live) == was.ours && digestHeld(live.GetManagedFields(), e.manager) == was.held
 		if intact || live.GetDeletionTimestamp() != nil { // what is being deleted comes back when it is gone
 			past.put(t.key, was)

@@ -58,6 +58,7 @@ func (p *pass) prune(ctx context.Context) (keep []Entry, err error) {
 			continue
 		}
 		if present[k] {
+			p.past.drop(k) // not the app's any more: neither its drift nor its health
 			if en.Left = reason[k]; en.Left == "" {
 				en.Left = "prune is off"
 			}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"go.uber.org/zap"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,17 +51,21 @@ func newWatches() *watches {
 type follower struct {
 	past     *past
 	wake     func()
-	off      bool // nobody asks for its drift
+	off      bool         // nobody asks for its drift
+	checks   map[key]bool // objects whose health it asks for, its own or not
 	places   map[place]bool
 	suspects map[key]observation
 }
 
 // observation is what a watch saw of an object.
 type observation struct {
-	gone   bool
-	held   string
-	health health
-	whole  bool // health is known, it was more than metadata
+	gone bool
+	held string
+
+	whole      bool // it was more than metadata: what follows is known
+	uid        string
+	generation int64
+	health     health
 }
 
 // Follow makes the engine's watches see what the app applies from now on; wake is
@@ -69,7 +74,11 @@ type observation struct {
 func (e *Engine) Follow(a App, wake func()) {
 	e.watches.mu.Lock()
 	defer e.watches.mu.Unlock()
-	e.watches.followers[a.Name] = &follower{past: e.past(a.Name), wake: wake, off: a.Drift == DriftOff, suspects: map[key]observation{}}
+	f := &follower{past: e.past(a.Name), wake: wake, off: a.Drift == DriftOff, suspects: map[key]observation{}, checks: map[key]bool{}}
+	for _, k := range a.checked() {
+		f.checks[k] = true
+	}
+	e.watches.followers[a.Name] = f
 }
 
 // Watch follows what the apps applied until ctx ends. A watch that is lost is
@@ -160,6 +169,11 @@ func (e *Engine) Quiet(app bump.Name) bool {
 	if f == nil || len(f.places) == 0 || len(f.suspects) > 0 {
 		return false
 	}
+	for k := range f.checks {
+		if _, ok := w.healthOf(k); !ok {
+			return false // nobody watches it
+		}
+	}
 	for p := range f.places {
 		if !w.seeing[w.watchOf(p)] {
 			return false
@@ -232,6 +246,13 @@ func (p *past) differs(k key, o observation) bool {
 func (w *watches) see(k key, o observation, marked bump.Name) {
 	w.mu.Lock()
 	var wakes []func()
+	if w.changesHealth(k, o, marked) {
+		for name, f := range w.followers {
+			if name == marked || f.checks[k] {
+				wakes = append(wakes, f.wake)
+			}
+		}
+	}
 	if f := w.followers[marked]; f != nil && f.see(k, o) {
 		wakes = append(wakes, f.wake)
 	}
@@ -247,12 +268,29 @@ func (w *watches) see(k key, o observation, marked bump.Name) {
 }
 
 func (f *follower) see(k key, o observation) (wake bool) {
+	if f.off {
+		return o.gone && f.past.lose(k)
+	}
 	if f.past.differs(k, o) || len(f.past.busy) > 0 && !f.past.knows(k) {
 		f.suspects[k] = o
-		return !f.off
+		return true
 	}
 	delete(f.suspects, k)
 	return false
+}
+
+// lose notes that an object is gone which nobody brings back, and tells whether
+// that is news.
+func (p *past) lose(k key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was, ok := p.objects[k]
+	if !ok || was.health.status == status.NotFoundStatus {
+		return false
+	}
+	was.health = health{status.NotFoundStatus, "was deleted, or has lost its labels"}
+	p.objects[k] = was
+	return true
 }
 
 func (p *past) knows(k key) bool {
@@ -394,7 +432,7 @@ func (e *Engine) saw(p place, o metav1.Object, gone bool) key {
 	if !gone {
 		seen.held = digestHeld(o.GetManagedFields(), e.manager)
 		if whole, ok := o.(*unstructured.Unstructured); ok {
-			seen.health, seen.whole = healthOf(whole), true
+			seen.whole, seen.uid, seen.generation, seen.health = true, string(o.GetUID()), o.GetGeneration(), healthOf(whole)
 		}
 	}
 	e.watches.see(k, seen, bump.Name{Namespace: labels[labelAppNamespace], Name: labels[labelApp]})

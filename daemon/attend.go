@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"hoist/reconcile"
+)
+
+// healthGrace is how long objects of a ready app may be on their way, as when a
+// node goes and its pods move, before the app counts as degraded. What has
+// failed for good counts at once.
+const healthGrace = 30 * time.Second
+
+// attend looks whether an app is still as well as it was said to be, and tells
+// when that changes.
+func (a *applier) attend(ctx context.Context) {
+	if a.waiting != nil || a.last.Head != a.applied || a.applied.Hash == "" || !asksForHealth(a.app.App) || a.suspension() != nil {
+		return
+	}
+	e, err := a.engine()
+	if err != nil {
+		return
+	}
+	failed, pending := e.Unwell(a.app.App)
+	now := time.Now()
+	switch {
+	case len(failed)+len(pending) == 0:
+		a.unwell = time.Time{}
+		if !a.last.Ready && e.Quiet(a.app.Name) {
+			a.turned(ctx, e, "")
+		}
+	case len(failed) == 0 && a.unwell.IsZero():
+		a.unwell = now
+		time.AfterFunc(a.grace, func() { signal(a.drifts) })
+	case a.last.Ready && (len(failed) > 0 || now.Sub(a.unwell) >= a.grace):
+		a.turned(ctx, e, "degraded: "+strings.Join(append(failed, pending...), "\n"))
+	}
+}
+
+// turned tells that a ready app is not, because of reason, or that it is again.
+func (a *applier) turned(ctx context.Context, e engine, reason string) {
+	a.last.Ready, a.last.Reason, a.last.Finished = reason == "", reason, a.house.opt.Now()
+	a.house.status.applied(a.last, nil)
+	if reason != "" {
+		a.log.Warn("degraded", zap.String("reason", reason))
+	} else {
+		a.log.Info("recovered")
+		a.mu.Lock()
+		a.ready = a.last.Head
+		a.mu.Unlock()
+		for _, f := range a.feeds {
+			f.wake()
+		}
+	}
+	if err := e.RecordHealth(ctx, a.last); err != nil && ctx.Err() == nil {
+		a.log.Warn("health not recorded", zap.Error(err))
+	}
+}
+
+var _ engine = (*reconcile.Engine)(nil)
