@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -70,6 +71,7 @@ func (s *Scanner) endpointFor(repo name.Repository, insecure bool, creds credent
 		}
 	}
 	h := s.hostFor(registry)
+	asked := noticeRequest(tlsConfig)
 	ep := &endpoint{
 		host:  h,
 		creds: creds,
@@ -79,7 +81,7 @@ func (s *Scanner) endpointFor(repo name.Repository, insecure bool, creds credent
 			host: h, others: s.lookUpHost, settled: func() Registry { return s.settledFor(registry) },
 			registry: registry, insecure: insecure, anonymous: creds.anonymous(), ownProxy: through != nil,
 			now: s.now, agent: s.opts.UserAgent, maxBytes: s.opts.MaxPageBytes,
-			inner: s.newTransport(tlsConfig, through),
+			inner: s.newTransport(tlsConfig, through), asked: asked,
 		},
 		authed: make(map[string]http.RoundTripper),
 		used:   s.now(),
@@ -137,6 +139,22 @@ func newTLSConfig(certs bump.Secret) (*tls.Config, error) {
 	}
 	cfg.Certificates = []tls.Certificate{pair}
 	return cfg, nil
+}
+
+// noticeRequest makes cfg note whether a server asked for a client's
+// certificate. TLS 1.3 lets it refuse the certificate, or its absence, after the
+// client's handshake is over; how the connection ends then is a matter of luck.
+func noticeRequest(cfg *tls.Config) (asked *atomic.Bool) {
+	asked = new(atomic.Bool)
+	certificate := new(tls.Certificate) // none
+	if len(cfg.Certificates) > 0 {
+		certificate = &cfg.Certificates[0]
+	}
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		asked.Store(true)
+		return certificate, nil
+	}
+	return asked
 }
 
 func certsFingerprint(certs bump.Secret) string {

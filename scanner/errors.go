@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -190,6 +191,9 @@ func (e *endpoint) explainStatus(status int, at *url.URL, said string, page bool
 	return f
 }
 
+// wantsCertificate is what a registry may mean that ends a TLS connection.
+const wantsCertificate = "if it asks for a client certificate, give a valid tls.crt and tls.key through certSecretRef or certSecretDir"
+
 // explainNetwork is for everything that is not an answer.
 func (e *endpoint) explainNetwork(err error) *failure {
 	at, blame := e.whose(err)
@@ -243,6 +247,20 @@ func atProxy(err error) bool {
 	return errors.As(err, &op) && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")) || strings.Contains(err.Error(), "socks connect")
 }
 
+// answered tells whether anything was ever had from the registry in this way.
+func (e *endpoint) answered() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.proven
+}
+
+// brokenOff tells whether a connection was closed by the other side, in any of
+// the ways in which that comes to light.
+func brokenOff(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) ||
+		strings.Contains(err.Error(), "client conn could not be established") // of net/http's HTTP/2, which does not export it
+}
+
 // explainTLS fills f where err is of TLS, and tells whether it is. None of
 // them is ever a reason to speak plain http. What another image of the host may
 // have right, an authority or a certificate of its own, does not concern it.
@@ -267,7 +285,9 @@ func (e *endpoint) explainTLS(f *failure, err error, at *url.URL) bool {
 	case errors.As(err, &notTLS), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		f.blame, f.text = blameWay, fmt.Sprintf("%s speaks plain http: set insecure: true on the image to allow that", where)
 	case errors.As(err, &alert), errors.As(err, &op) && op.Op == "remote error":
-		f.blame, f.text = blameWay, fmt.Sprintf("%s ended the TLS handshake: %s; if it asks for a client certificate, give a valid tls.crt and tls.key through certSecretRef or certSecretDir", where, clean(f.err.Error()))
+		f.blame, f.text = blameWay, fmt.Sprintf("%s ended the TLS handshake: %s; "+wantsCertificate, where, clean(f.err.Error()))
+	case e.wire.asked.Load() && !e.answered() && brokenOff(err):
+		f.blame, f.text = blameWay, fmt.Sprintf("%s ended the TLS handshake: it asked for a client certificate and closed the connection; "+wantsCertificate, where)
 	default:
 		return false
 	}

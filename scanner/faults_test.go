@@ -472,6 +472,23 @@ func TestR24Expired(t *testing.T) {
 	scanError(t, newScanner(t, Options{}), src, "the certificate of "+address+" is valid from ", "which is not now: have it renewed, or put the clock here right")
 }
 
+// R24: over HTTP/2 the alert that ends the handshake may be lost on the way. The
+// message says what to do all the same.
+func TestR24ClientCertificateOverHTTP2(t *testing.T) {
+	pair, pem, _ := pairFor(t, -time.Hour, time.Hour)
+	server := httptest.NewUnstartedServer(&tagList{tags: []string{"1.0"}})
+	server.EnableHTTP2 = true
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert}
+	server.Config.ErrorLog = discard
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	address := server.Listener.Addr().String()
+	src := Source{Image: Image{Image: address + "/acme/web"}, Certs: secretOf(map[string]string{"ca.crt": pem})}
+	for range 20 {
+		scanError(t, newScanner(t, Options{}), src, address, wantsCertificate)
+	}
+}
+
 // R24: a client certificate is shown, a wrong or missing one is told what to
 // do and harms no other image, and a new one is used at the next scan.
 func TestR24ClientCertificate(t *testing.T) {

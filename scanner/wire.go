@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -50,6 +51,7 @@ type wire struct {
 	others    func(name string) *host // token servers
 	settled   func() Registry         // what the configuration says of the registry now
 	registry  string                  // host[:port]
+	asked     *atomic.Bool            // a server asked for a client certificate
 	insecure  bool
 	anonymous bool
 	ownProxy  bool // the image's, not the environment's
