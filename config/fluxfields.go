@@ -182,6 +182,6 @@ func kustomizationFields() []fluxField {
 		{path: "patchesStrategicMerge", versions: beforeV1, fate: refused, note: patches},
 		{path: "patchesJson6902", versions: beforeV1, fate: refused, note: patches},
 		{path: "healthCheckExprs", versions: "v1", fate: refused, note: "remove them: health is what kstatus says"},
-		{path: "driftIgnoreRules", versions: "v1", fate: refused, note: "remove them: drift is reverted"},
+		{path: "driftIgnoreRules", versions: "v1", fate: refused, note: "write this entry in the native form, which has ignore"},
 	}
 }
