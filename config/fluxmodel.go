@@ -216,9 +216,12 @@ func (b *builder) source(o fluxObject, s sourceRef) bump.Name {
 	return to
 }
 
-// fluxRef remembers to look a reference up, unless it is missing, which was said.
+// fluxRef remembers to look a reference up, or says that it is missing.
 func (b *builder) fluxRef(o fluxObject, field, what string, to bump.Name, among map[bump.Name]origin) {
-	if to.Name != "" {
+	switch {
+	case to.Name != "":
 		b.refs = append(b.refs, reference{o.origin, field, what, to, true, among})
+	case !b.known(o.doc, o.path(field)):
+		b.say(o.origin, field, "is missing", "")
 	}
 }

@@ -226,6 +226,7 @@ func (b *builder) importWhole() {
 	b.suspendHeld()
 	for {
 		b.faults, b.imports.blamed, b.said = nil, nil, newSaid()
+		b.dropUnused()
 		b.resolve()
 		b.cycles()
 		if len(b.faults) == 0 {
@@ -241,6 +242,31 @@ func (b *builder) importWhole() {
 		if len(b.imports.blamed) == 0 { // never for ever
 			b.imports.left = append(b.imports.left, b.faults...)
 			break
+		}
+	}
+}
+
+// dropUnused leaves out images that no policy chooses from, and what webhooks
+// say of them.
+func (b *builder) dropUnused() {
+	used := make(map[bump.Name]bool)
+	for _, p := range b.cfg.Policies {
+		used[p.Image] = true
+	}
+	for _, i := range slices.Clone(b.cfg.Images) {
+		if o := b.images[i.Name]; !used[i.Name] {
+			b.leaveOut(o.doc, []Fault{o.fault("", "no policy chooses from this image", "")})
+		}
+	}
+	scanned := func(image string) bool {
+		return slices.ContainsFunc(b.cfg.Images, func(i scanner.Image) bool { return i.Image == image })
+	}
+	for _, w := range slices.Clone(b.cfg.Webhooks) {
+		kept := slices.DeleteFunc(slices.Clone(w.Images), func(image string) bool { return !scanned(image) })
+		at := slices.IndexFunc(b.cfg.Webhooks, func(v webhook.Receiver) bool { return v.Name == w.Name })
+		if b.cfg.Webhooks[at].Images = kept; len(w.Images) > 0 && len(kept)+len(w.Repositories) == 0 {
+			o := b.webhooks[w.Name]
+			b.leaveOut(o.doc, []Fault{o.fault("images", "none of its images is scanned", "")})
 		}
 	}
 }

@@ -51,6 +51,8 @@ func TestImportOfWhatLoads(t *testing.T) {
 func TestImportRefuses(t *testing.T) {
 	for _, row := range []struct{ text, note, err string }{
 		{"", "", "there is nothing to import: no document of Flux that has a counterpart was found"},
+		{"apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImageRepository\nmetadata: {name: a}\nspec: {image: b/c, interval: 1m}\n", "f.yaml:1: ImageRepository/default/a: left out: no policy chooses from this image", "there is nothing to import: no document of Flux that has a counterpart was found"},
+		{"apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImagePolicy\nmetadata: {name: a}\nspec: {policy: {semver: {range: 1.x}}}\n", "f.yaml:4: ImagePolicy/default/a spec.imageRepositoryRef.name: left out: is missing", "there is nothing to import: no document of Flux that has a counterpart was found"},
 		{"apiVersion: v1\nkind: Pod\n", "", "there is nothing to import: no document of Flux that has a counterpart was found"},
 		{"apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImagePolicy\n a: [", "f.yaml:3: not read: invalid YAML: mapping values are not allowed in this context", "there is nothing to import: no document of Flux that has a counterpart was found"},
 		{"apiVersion: image.toolkit.fluxcd.io/v9\nkind: ImagePolicy\n", `f.yaml:1: apiVersion: left out: "image.toolkit.fluxcd.io/v9" is not a known version of ImagePolicy; known: image.toolkit.fluxcd.io/v1beta1, image.toolkit.fluxcd.io/v1beta2, image.toolkit.fluxcd.io/v1`, "there is nothing to import: no document of Flux that has a counterpart was found"},
@@ -88,4 +90,12 @@ func FuzzImport(f *testing.F) {
 			t.Fatalf("%q is imported as\n%s\nwhich is refused: %v", data, got.Text, err)
 		}
 	})
+}
+
+// A policy that names no image is refused by Load as well.
+func TestPolicyWithoutImage(t *testing.T) {
+	_, err := Parse("f.yaml", []byte("apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImagePolicy\nmetadata: {name: a}\nspec: {policy: {semver: {range: 1.x}}}\n"))
+	if want := "f.yaml:4: ImagePolicy/default/a spec.imageRepositoryRef.name: is missing"; err == nil || err.Error() != want {
+		t.Errorf("Parse = %v, want %s", err, want)
+	}
 }
