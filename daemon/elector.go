@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -182,6 +183,8 @@ func (e *elector) remember(policy bump.Name, over bump.PassedOver) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	// A tag that is old enough by now and was never asked about again would stay for ever.
+	maps.DeleteFunc(e.young, func(_ policyTag, o bump.PassedOver) bool { return !e.now().Before(o.Until) })
 	e.young[policyTag{policy, over.Tag}] = over
 }
 
@@ -270,9 +273,7 @@ func (e *elector) note(policy bump.Name, a bump.Artifact) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := make(map[string]knownBuild, len(e.builds[policy])+1)
-	for tag, k := range e.builds[policy] {
-		next[tag] = k
-	}
+	maps.Copy(next, e.builds[policy])
 	next[a.Tag] = knownBuild{a, e.now()}
 	e.builds[policy] = next
 }

@@ -152,6 +152,24 @@ func TestAYoungTagIsNotAskedAboutBeforeItIsOldEnough(t *testing.T) {
 	}
 }
 
+// A release train does not fill the memory: what is old enough by now is forgotten,
+// also when a newer tag won and nobody asked again.
+func TestYoungTagsAreForgotten(t *testing.T) {
+	now := time.Date(2026, 11, 27, 14, 0, 0, 0, time.UTC)
+	r := &shelfOfTags{artifacts: make(map[string]bump.Artifact)}
+	p := policyOf(t, policy.Spec{MinimumAge: bump.Duration(10 * time.Minute)})
+	e := newElector(r, func() time.Time { return now })
+	for i := range 100 {
+		tag := fmt.Sprintf("1.0.%d", i)
+		r.artifacts[tag] = bump.Artifact{Digest: "sha256:" + tag, Seen: now}
+		e.elect(t.Context(), p, webImage, tagsOf(tag))
+		now = now.Add(5 * time.Minute)
+	}
+	if n := len(e.young); n > 3 {
+		t.Errorf("%d young tags are remembered, want those of the last ten minutes", n)
+	}
+}
+
 // R20, N9: with nothing that qualifies there is a reason and no tag.
 func TestNobodyIsElected(t *testing.T) {
 	r := &shelfOfTags{broken: map[string]error{"1.2.0": errors.New("503 service unavailable")}}

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -33,22 +35,30 @@ func (d *Daemon) healthHandler() http.Handler {
 			fmt.Fprintln(w, "ok")
 			return
 		}
-		s := d.Status()
-		fmt.Fprintf(w, "leading: %t\nconfiguration: %s\n", s.Leading, okOr(s.ConfigError))
-		for _, h := range s.Registries {
-			fmt.Fprintf(w, "registry %s: %s\n", h.Host, okOr(h.Cause))
-		}
-		for _, i := range s.Images {
-			fmt.Fprintf(w, "image %s: %s\n", i.Name, okOr(i.Error))
-		}
-		for _, p := range s.Repositories {
-			fmt.Fprintf(w, "repository %s: %s\n", p.Name, okOr(p.Error))
-		}
-		for _, a := range s.Apps {
-			fmt.Fprintf(w, "app %s: %s\n", a.Name, okOr(a.Reason))
-		}
+		health(w, d.Status())
 	})
 	return mux
+}
+
+// health writes a line per thing: ok, or what a person should know about it.
+func health(w io.Writer, s Status) {
+	fmt.Fprintf(w, "leading: %t\nconfiguration: %s\n", s.Leading, okOr(s.ConfigError))
+	for _, h := range s.Registries {
+		reason := h.Cause
+		if reason != "" {
+			reason = fmt.Sprintf("left alone until %s: %s", h.Until.UTC().Format(time.RFC3339), reason)
+		}
+		fmt.Fprintf(w, "registry %s: %s\n", h.Host, okOr(reason))
+	}
+	for _, i := range s.Images {
+		fmt.Fprintf(w, "image %s: %s\n", i.Name, okOr(cmp.Or(i.Error, i.Suspicion)))
+	}
+	for _, p := range s.Repositories {
+		fmt.Fprintf(w, "repository %s: %s\n", p.Name, okOr(p.Error))
+	}
+	for _, a := range s.Apps {
+		fmt.Fprintf(w, "app %s: %s\n", a.Name, okOr(a.Reason))
+	}
 }
 
 func okOr(reason string) string {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	_ "time/tzdata" // an image without time zones knows them all the same
+
+	"hoist/bump"
 )
 
 // Calendar says when bumps may be pushed. The zero value says: always.
@@ -147,19 +149,26 @@ func after(at time.Time, all []time.Time) []time.Time {
 }
 
 // compile reads a window. message says what is wrong with which field.
-func (w Window) compile() (compiled window, field, message string) {
-	zone, err := time.LoadLocation(w.Timezone)
-	if err != nil {
-		return window{}, "timezone", fmt.Sprintf("%q is not a time zone such as Europe/Berlin", w.Timezone)
-	}
+func (w Window) compile() (window, []bump.Fault) {
+	zone, faults := zoneOf(w.Timezone)
 	c := window{zone: zone, spelling: strings.Join(strings.Fields(w.Days+" "+w.Hours+" "+zone.String()), " ")}
+	var err error
 	if c.days, err = parseDays(w.Days); err != nil {
-		return window{}, "days", err.Error()
+		faults = append(faults, bump.Fault{Field: "days", Message: err.Error()})
 	}
 	if c.from, c.to, err = parseHours(w.Hours); err != nil {
-		return window{}, "hours", err.Error()
+		faults = append(faults, bump.Fault{Field: "hours", Message: err.Error()})
 	}
-	return c, "", ""
+	return c, faults
+}
+
+// zoneOf returns a time zone by its name, and UTC with a fault where there is none.
+func zoneOf(name string) (*time.Location, []bump.Fault) {
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return time.UTC, []bump.Fault{{Field: "timezone", Message: fmt.Sprintf("%q is not a time zone such as Europe/Berlin", name)}}
+	}
+	return zone, nil
 }
 
 var weekdays = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
@@ -226,30 +235,29 @@ func parseClock(s string) (clock, bool) {
 }
 
 // compile reads a freeze. message says what is wrong with which field.
-func (f Freeze) compile() (compiled freeze, field, message string) {
-	zone, err := time.LoadLocation(f.Timezone)
-	if err != nil {
-		return freeze{}, "timezone", fmt.Sprintf("%q is not a time zone such as Europe/Berlin", f.Timezone)
-	}
+func (f Freeze) compile() (freeze, []bump.Fault) {
+	zone, faults := zoneOf(f.Timezone)
 	c := freeze{zone: zone, reason: f.Reason}
-	var ok bool
-	if c.from, _, ok = parseInstant(f.From, zone); !ok {
-		return freeze{}, "from", fmt.Sprintf("%q is not a day such as 2026-12-20 or a time such as 2026-12-20T18:00:00Z", f.From)
+	instant := func(field, text string) (time.Time, bool, bool) {
+		t, day, ok := parseInstant(text, zone)
+		if !ok {
+			faults = append(faults, bump.Fault{Field: field, Message: fmt.Sprintf("%q is not a day such as 2026-12-20 or a time such as 2026-12-20T18:00:00Z", text)})
+		}
+		return t, day, ok
 	}
-	var day bool
-	if c.to, day, ok = parseInstant(f.To, zone); !ok {
-		return freeze{}, "to", fmt.Sprintf("%q is not a day such as 2026-12-20 or a time such as 2026-12-20T18:00:00Z", f.To)
-	}
+	var begins, ends, day bool
+	c.from, _, begins = instant("from", f.From)
+	c.to, day, ends = instant("to", f.To)
 	if day {
 		c.to = clock(0).on(c.to, 1)
 	}
-	if !c.to.After(c.from) {
-		return freeze{}, "to", fmt.Sprintf("%q is not after %q", f.To, f.From)
+	if begins && ends && !c.to.After(c.from) {
+		faults = append(faults, bump.Fault{Field: "to", Message: fmt.Sprintf("%q is not after %q", f.To, f.From)})
 	}
 	if strings.TrimSpace(f.Reason) == "" {
-		return freeze{}, "reason", "is missing: people will ask why nothing moves"
+		faults = append(faults, bump.Fault{Field: "reason", Message: "is missing: people will ask why nothing moves"})
 	}
-	return c, "", ""
+	return c, faults
 }
 
 // parseInstant reads a day, which begins at midnight, or a time.

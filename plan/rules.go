@@ -77,18 +77,20 @@ func (r Rules) Check() []bump.Fault {
 func (r Rules) compile() (Calendar, []bump.Fault) {
 	var c Calendar
 	var faults []bump.Fault
-	for i, w := range r.Windows {
-		compiled, field, message := w.compile()
-		if message != "" {
-			faults = append(faults, bump.Fault{Field: fmt.Sprintf("windows[%d].%s", i, field), Message: message})
+	within := func(list string, i int, of []bump.Fault) {
+		for _, f := range of {
+			f.Field = fmt.Sprintf("%s[%d].%s", list, i, f.Field)
+			faults = append(faults, f)
 		}
+	}
+	for i, w := range r.Windows {
+		compiled, of := w.compile()
+		within("windows", i, of)
 		c.windows = append(c.windows, compiled)
 	}
 	for i, f := range r.Freeze {
-		compiled, field, message := f.compile()
-		if message != "" {
-			faults = append(faults, bump.Fault{Field: fmt.Sprintf("freeze[%d].%s", i, field), Message: message})
-		}
+		compiled, of := f.compile()
+		within("freeze", i, of)
 		c.freezes = append(c.freezes, compiled)
 	}
 	return c, faults

@@ -43,7 +43,7 @@ signature that is not good, a committer who is not allowed.`,
 	flags.StringVar(&f.file, "file", "", "only bumps of fields in files that match the `pattern`")
 	flags.StringVar(&f.image, "image", "", "only bumps of images that match the `pattern`")
 	flags.StringVar(&f.since, "since", "", "only bumps since this `time`: 2026-01-31, 2026-01-31T12:00:00Z, or ago: 36h, 7d")
-	flags.StringVarP(&f.output, "output", "o", "table", "`format`: table, json or csv")
+	flags.StringVarP(&f.output, "output", "o", "table", "`format`: table, json, yaml or csv")
 	flags.BoolVar(&f.check, "verify", false, "check that no trailer is forged and every signature good; exit 1 if not")
 	flags.StringVar(&f.verify.keyring, "keyring", "", "with --verify: `file` of OpenPGP public keys")
 	flags.StringVar(&f.verify.allowedSigners, "allowed-signers", "", "with --verify: `file` of SSH keys, in the form of ssh-keygen's allowed_signers")
@@ -62,7 +62,7 @@ type historyFlags struct {
 func (f *historyFlags) run(cmd *cobra.Command, now time.Time) error {
 	show, ok := historyFormats[f.output]
 	if !ok {
-		return &exitError{code: 2, err: fmt.Errorf("--output %q: expected table, json or csv", f.output)}
+		return &exitError{code: 2, err: fmt.Errorf("--output %q: expected table, json, yaml or csv", f.output)}
 	}
 	since, err := parseSince(f.since, now)
 	if err != nil {
@@ -113,7 +113,8 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 // historyFormats are the values of --output.
 var historyFormats = map[string]func(io.Writer, iter.Seq2[daemon.Audited, error]) error{
 	"table": historyTable,
-	"json":  historyJSON,
+	"json":  historyIn("json"),
+	"yaml":  historyIn("yaml"),
 	"csv":   historyCSV,
 }
 
@@ -150,7 +151,7 @@ func dash(s string) string {
 	return s
 }
 
-// historyEntry is an entry in JSON.
+// historyEntry is an entry in JSON and YAML.
 type historyEntry struct {
 	Time     time.Time     `json:"time"`
 	Commit   string        `json:"commit"`
@@ -176,12 +177,22 @@ type revertedJSON struct {
 	Author string    `json:"author,omitempty"`
 }
 
-// historyJSON prints one list, also when it is empty.
-func historyJSON(out io.Writer, list iter.Seq2[daemon.Audited, error]) error {
+// historyIn prints one list in JSON or YAML, also when it is empty.
+func historyIn(format string) func(io.Writer, iter.Seq2[daemon.Audited, error]) error {
+	return func(out io.Writer, list iter.Seq2[daemon.Audited, error]) error {
+		all, err := historyEntries(list)
+		if err != nil {
+			return err
+		}
+		return writeAs(out, format, all)
+	}
+}
+
+func historyEntries(list iter.Seq2[daemon.Audited, error]) ([]historyEntry, error) {
 	all := []historyEntry{}
 	for e, err := range list {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		entry := historyEntry{
 			Time: e.Time.UTC(), Commit: e.Commit, Kind: string(e.Kind), Author: author(e.Author), Subject: e.Subject, Policy: e.Policy.String(),
@@ -192,7 +203,7 @@ func historyJSON(out io.Writer, list iter.Seq2[daemon.Audited, error]) error {
 		}
 		all = append(all, entry)
 	}
-	return writeAs(out, "json", all)
+	return all, nil
 }
 
 // historyCSV prints a line per bump, the fields of a bump separated by spaces

@@ -70,6 +70,10 @@ func TestHistory(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list) != 2 || len(list[1].Fields) != 2 || list[0].Digest != "sha256:abc" {
 		t.Errorf("history -o json = %d %s, %v", code, out, err)
 	}
+	code, out, _ = historyRun(t, "-C", dir, "-o", "yaml")
+	if code != 0 || strings.Count(out, "- author: ") != 2 || !strings.Contains(out, "  digest: sha256:abc\n") {
+		t.Errorf("history -o yaml = %d\n%s", code, out)
+	}
 	code, out, _ = historyRun(t, "-C", dir, "-o", "csv")
 	if want := `hoist:web,example.com/web,1.0,1.1,,poll,a.yaml:3 spec.image; b.yaml:4 spec.image,Update web,`; code != 0 || !strings.Contains(out, want) {
 		t.Errorf("history -o csv = %d\n%s\nwant %s", code, out, want)
@@ -106,7 +110,7 @@ func TestHistoryErrors(t *testing.T) {
 		code int
 		text string
 	}{
-		"-C " + dir + " -o xml":        {2, "expected table, json or csv"},
+		"-C " + dir + " -o xml":        {2, "expected table, json, yaml or csv"},
 		"-C " + dir + " --since soon":  {2, "how long ago"},
 		"-C " + dir + " --branch none": {1, "does not exist"},
 		"-C " + dir + " --policy [":    {1, "pattern"},

@@ -91,8 +91,8 @@ func (f *historyFlags) verifyAll(cmd *cobra.Command, clone *gitpush.Clone, head 
 }
 
 func printVerified(out io.Writer, format string, list []verdictOnCommit, bad int) error {
-	if format == "json" {
-		return writeAs(out, "json", list)
+	if format == "json" || format == "yaml" {
+		return writeAs(out, format, list)
 	}
 	for _, v := range list {
 		for _, fault := range v.Faults {

@@ -43,14 +43,14 @@ something to write, but no terminal to ask on and no --yes.`,
   hoist init -o json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkFormat(output, "table", "json"); err != nil {
+			if err := checkFormat(output, "table", "json", "yaml"); err != nil {
 				return err
 			}
 			r.dir = "."
 			if len(args) == 1 {
 				r.dir = args[0]
 			}
-			r.json, r.out, r.err = output == "json", cmd.OutOrStdout(), cmd.ErrOrStderr()
+			r.format, r.out, r.err = output, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			switch {
 			case yes:
 				r.ask = func(context.Context, string) (bool, error) { return true, nil }
@@ -62,7 +62,7 @@ something to write, but no terminal to ask on and no --yes.`,
 	}
 	cmd.Flags().StringVarP(&r.config, "config", "c", "hoist.yaml", "`file` that the configuration is written to; it is never overwritten")
 	cmd.Flags().BoolVar(&yes, "yes", false, "write without asking")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
 	return cmd
 }
 
@@ -92,7 +92,7 @@ func asking(in io.Reader, out io.Writer) func(context.Context, string) (bool, er
 // initRun is one run of the verb.
 type initRun struct {
 	dir, config string
-	json        bool
+	format      string
 	out, err    io.Writer
 	ask         func(context.Context, string) (bool, error) // nil where nobody can be asked
 }
@@ -160,8 +160,8 @@ func (r *initRun) show(p *initPlan, unread []setter.Unread, files []markedFile, 
 	for _, u := range unread {
 		fmt.Fprintf(r.err, "hoist: warning: %s: %s: passed over\n", u.File, u.Reason)
 	}
-	if r.json {
-		return writeAs(r.out, "json", p.report(unread, text != nil, r.config))
+	if r.format == "json" || r.format == "yaml" {
+		return writeAs(r.out, r.format, p.report(unread, text != nil, r.config))
 	}
 	if rows := p.table(); len(rows) > 1 {
 		if err := table(r.out, rows); err != nil {

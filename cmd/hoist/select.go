@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -74,7 +73,7 @@ read, 2 the policy or the command line is invalid.`,
 	flags.StringVar(&f.pattern, "pattern", "", "only tags that match this RE2 `pattern`")
 	flags.StringVar(&f.extract, "extract", "", "order this `template` of the pattern's groups instead of the tag")
 	flags.StringVar(&f.tags, "tags", "", "`file` with one tag a line, - for standard input")
-	flags.StringVarP(&f.output, "output", "o", "", "`format`: json adds why the other tags lost")
+	flags.StringVarP(&f.output, "output", "o", "", "`format`: json or yaml adds why the other tags lost")
 	flags.BoolVar(&f.insecure, "insecure", false, "ask the registry over plain HTTP")
 	return cmd
 }
@@ -116,11 +115,8 @@ func (f *selectFlags) run(cmd *cobra.Command, args []string, open func() (shop, 
 	if s.Err != nil && t.Image != "" {
 		s.Err = fmt.Errorf("%s: %w", t.Image, s.Err)
 	}
-	if f.output == "json" {
-		out := json.NewEncoder(cmd.OutOrStdout())
-		out.SetEscapeHTML(false)
-		out.SetIndent("", "  ")
-		if err := out.Encode(p.Explain(s, look.known, now)); err != nil {
+	if f.output != "" {
+		if err := writeAs(cmd.OutOrStdout(), f.output, p.Explain(s, look.known, now)); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 		return s.Err
@@ -236,8 +232,8 @@ func (f *selectFlags) policy(cmd *cobra.Command) (*policy.Policy, error) {
 		return nil, errors.New("an order is empty: expected asc or desc")
 	case given("extract") && !given("pattern"):
 		return nil, errors.New("--extract needs --pattern")
-	case f.output != "" && f.output != "json":
-		return nil, fmt.Errorf("--output: %q is not a format: expected json", f.output)
+	case f.output != "" && f.output != "json" && f.output != "yaml":
+		return nil, fmt.Errorf("--output: %q is not a format: expected json or yaml", f.output)
 	}
 	if s := spec.Policy.SemVer; s != nil {
 		s.Loose = f.loose

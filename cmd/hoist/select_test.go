@@ -108,7 +108,7 @@ func TestSelect(t *testing.T) {
 			err: "hoist: --platform: \"amd64\" is not a platform: expected os/architecture, such as linux/amd64 or linux/arm/v7\n"},
 		{args: "--newest-build --tags -", stdin: versions, code: 2,
 			err: "hoist: nothing to look up: --newest-build, --minimum-age and --platform need an image\n"},
-		{args: "--semver * --tags - -o yaml", code: 2, err: "hoist: --output: \"yaml\" is not a format: expected json\n"},
+		{args: "--semver * --tags - -o csv", code: 2, err: "hoist: --output: \"csv\" is not a format: expected json or yaml\n"},
 		{args: "--semver * --tags - one two", code: 2, err: "hoist: accepts at most 1 arg(s), received 2\n"},
 		{args: "--semver * --tag -", code: 2, err: "hoist: unknown flag: --tag\n"},
 		{args: "--tags - --alphabetical", code: 2, err: "hoist: flag needs an argument: --alphabetical\n"},
@@ -252,6 +252,11 @@ func TestSelectJSON(t *testing.T) {
 `
 	if out != want || errs != "" || code != 0 {
 		t.Errorf("got %s, %q, exit %d, want %s", out, errs, code, want)
+	}
+
+	out, _, code = selecting("1.0.0\n1.1.0\n", nil, "--semver", "*", "--tags", "-", "-o", "yaml")
+	if !strings.Contains(out, "\nselected: 1.1.0\n") || code != 0 {
+		t.Errorf("-o yaml: got %s, exit %d", out, code)
 	}
 
 	out, errs, code = selecting("latest\n", nil, "--semver", "*", "--tags", "-", "-o", "json")
