@@ -4,6 +4,13 @@ package config
 func buildFields() map[string]known {
 	const pattern = ", a regular expression that has to match whole."
 	return map[string]known{
+		"apply[].postBuild":                           {text: "Replaces ${variables} in what was built."},
+		"apply[].postBuild.substitute":                {text: "Values by name; they go before those of substituteFrom."},
+		"apply[].postBuild.substituteFrom":            {text: "ConfigMaps and Secrets with further values, in the namespace of the entry; read at every apply."},
+		"apply[].postBuild.substituteFrom[].kind":     {text: "What holds the values.", required: true, enum: []string{"ConfigMap", "Secret"}},
+		"apply[].postBuild.substituteFrom[].name":     {text: "Its name.", required: true},
+		"apply[].postBuild.substituteFrom[].optional": {text: "It need not exist."},
+		"apply[].postBuild.lenient":                   {text: "A variable without value and default is empty, as in Flux, instead of an error."},
 		"apply[].namePrefix":                          {text: "Goes before the names of all objects."},
 		"apply[].nameSuffix":                          {text: "Goes behind the names of all objects."},
 		"apply[].patches":                             {text: "Patches that are applied after those of the directory."},

@@ -132,7 +132,6 @@ func automationFields() []fluxField {
 }
 
 func kustomizationFields() []fluxField {
-	const overlay = "write it into the kustomization.yaml of the path"
 	const patches = "write them as patches, which v1 has"
 	return []fluxField{
 		{path: "sourceRef.apiVersion"},
@@ -176,7 +175,10 @@ func kustomizationFields() []fluxField {
 		{path: "deletionPolicy", versions: "v1", fate: refused, harmless: "Orphan", note: "what an entry applied stays when the entry is removed"},
 		{path: "force", fate: refused, harmless: "false", note: "immutable fields are reported, not recreated"},
 		{path: "decryption", fate: refused, note: "encrypted files are not decrypted"},
-		{path: "postBuild", fate: refused, note: overlay},
+		{path: "postBuild.substitute"},
+		{path: "postBuild.substituteFrom[].kind", required: true},
+		{path: "postBuild.substituteFrom[].name", required: true},
+		{path: "postBuild.substituteFrom[].optional", versions: fromBeta2},
 		{path: "kubeConfig", fate: refused, note: "run one hoist for each cluster"},
 		{path: "serviceAccountName", fate: refused, note: "objects are applied under the account of the program"},
 		{path: "patchesStrategicMerge", versions: beforeV1, fate: refused, note: patches},

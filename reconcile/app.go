@@ -37,6 +37,8 @@ type App struct {
 	// TargetNamespace replaces the namespace of every namespaced object.
 	TargetNamespace string `json:"targetNamespace,omitempty"`
 	Overlay
+	// PostBuild replaces variables in what was built.
+	PostBuild *PostBuild `json:"postBuild,omitempty"`
 	// Suspend leaves the cluster alone.
 	Suspend bool `json:"suspend,omitempty"`
 	// AllowEmpty lets a build without objects delete all that was applied before.
@@ -122,6 +124,7 @@ func (a App) Check() []bump.Fault {
 	}
 	a.checkDrift(fault)
 	faults = append(faults, a.Overlay.check(dirOf(a.Path))...)
+	faults = append(faults, a.PostBuild.check()...)
 	for i, h := range a.HealthChecks {
 		for _, f := range []struct{ name, v string }{{"apiVersion", h.APIVersion}, {"kind", h.Kind}, {"name", h.Name}} {
 			if f.v == "" {

@@ -45,7 +45,7 @@ func (e *Engine) apply(ctx context.Context, a App, past *past, t *target, live *
 	if !known && t.recorded && a.leavesDrift() {
 		after, err := e.patch(ctx, t, e.lent(t, live), e.manager, dryRun)
 		if err != nil {
-			return outcome{}, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, discreet(t.Object, err))
+			return outcome{}, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, t.discreet(err))
 		}
 		was, fresh = e.seenOf(t, after), false
 	}
@@ -55,7 +55,7 @@ func (e *Engine) apply(ctx context.Context, a App, past *past, t *target, live *
 	after, err := e.put(ctx, t, live)
 	if err != nil {
 		past.forget(t.key)
-		return outcome{}, fmt.Errorf("%s: apply %s: %w", t.where(), t.object, discreet(t.Object, err))
+		return outcome{}, fmt.Errorf("%s: apply %s: %w", t.where(), t.object, t.discreet(err))
 	}
 	if live != nil {
 		was.live, was.uid = digestLive(live), string(live.GetUID())

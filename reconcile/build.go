@@ -36,6 +36,9 @@ type Set struct {
 	Dirs []string
 	// Warnings name deprecated fields of kustomization files.
 	Warnings []string
+
+	raw   bool              // objects still have their variables, and were not looked at closely
+	texts map[string]string // files with variables, to find these in
 }
 
 // Manifest is one object as built, and the file that it came from ("" when
@@ -43,6 +46,7 @@ type Set struct {
 type Manifest struct {
 	Object *unstructured.Unstructured
 	File   string
+	hidden []string // values in it that may not be shown
 }
 
 // Touches says whether a change of the given file of the tree can change the set.
@@ -118,7 +122,11 @@ func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
 	if !info.IsDir() {
 		return nil, errors.New("is not a directory")
 	}
-	set := &Set{}
+	set := &Set{raw: a.PostBuild.asks()}
+	if set.raw {
+		set.texts = map[string]string{}
+		t.texts = set.texts
+	}
 	file, err := t.kustomizationOf(dir)
 	if err != nil {
 		return nil, err
@@ -141,7 +149,7 @@ func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
 		}
 	}
 	if rm != nil {
-		if set.Objects, err = manifests(rm, dir, slices.Contains(meta, types.OriginAnnotations)); err != nil {
+		if set.Objects, err = manifests(rm, dir, slices.Contains(meta, types.OriginAnnotations), set.raw); err != nil {
 			return nil, err
 		}
 	}

@@ -101,7 +101,7 @@ func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference
 	case apierrors.IsNotFound(err) && before == nil:
 		after = t.whole() // its namespace or kind is not there yet
 	case err != nil:
-		return d, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, discreet(t.Object, err))
+		return d, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, t.discreet(err))
 	}
 	if before != nil && digestLive(before) == digestLive(after) {
 		d.Action = bump.Unchanged
@@ -112,6 +112,7 @@ func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference
 		d.Drift = slices.DeleteFunc(fields, func(f DriftField) bool { return f.By == "" })
 	}
 	d.Diff, err = unified(t.object, before, after)
+	d.Diff = t.hide(d.Diff)
 	return d, err
 }
 

@@ -23,8 +23,8 @@ import (
 const originAnnotation = "config.kubernetes.io/origin"
 
 // manifests turns kustomize's answer into objects, and reports every one that
-// cannot be applied.
-func manifests(rm resmap.ResMap, dir string, keepOrigin bool) ([]Manifest, error) {
+// cannot be applied. Raw ones, which still have variables, are not looked at.
+func manifests(rm resmap.ResMap, dir string, keepOrigin, raw bool) ([]Manifest, error) {
 	var (
 		all    []Manifest
 		faults []error
@@ -41,10 +41,8 @@ func manifests(rm resmap.ResMap, dir string, keepOrigin bool) ([]Manifest, error
 		}
 		m := Manifest{Object: &unstructured.Unstructured{Object: fields}}
 		m.File = takeOrigin(m.Object, dir, keepOrigin)
-		err = m.checkSecret()
-		if err == nil {
-			normalize(m.Object)
-			err = m.check()
+		if !raw {
+			err = m.finish()
 		}
 		if err != nil {
 			faults = append(faults, err)
@@ -58,6 +56,15 @@ func manifests(rm resmap.ResMap, dir string, keepOrigin bool) ([]Manifest, error
 		all = append(all, m)
 	}
 	return all, errors.Join(faults...)
+}
+
+// finish checks the manifest and gives it the form in which it is applied.
+func (m Manifest) finish() error {
+	if err := m.checkSecret(); err != nil {
+		return err
+	}
+	normalize(m.Object)
+	return m.check()
 }
 
 // where names the manifest's file for a message.

@@ -32,6 +32,9 @@ func (e *Engine) Mend(ctx context.Context, a App, set *Set, h bump.Head) error {
 		return err
 	}
 	defer done()
+	if set, err = e.substitute(ctx, a, set); err != nil {
+		return err
+	}
 	suspects := e.watches.take(a.Name)
 	targets, err := e.locate(ctx, a, set.only(suspects))
 	if err != nil {
@@ -122,7 +125,7 @@ func (e *Engine) mend(ctx context.Context, a App, past *past, t *target, live *u
 	if a.Drift == DriftReport {
 		after, err := e.patch(ctx, t, e.lent(t, live), e.manager, dryRun)
 		if err != nil {
-			return outcome{}, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, discreet(t.Object, err))
+			return outcome{}, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, t.discreet(err))
 		}
 		past.put(t.key, was)
 		if d := e.driftOf(t, live, after, DriftReported); d == nil {
@@ -135,7 +138,7 @@ func (e *Engine) mend(ctx context.Context, a App, past *past, t *target, live *u
 	}
 	after, err := e.put(ctx, t, live)
 	if err != nil {
-		return outcome{}, fmt.Errorf("%s: put drift of %s right: %w", t.where(), t.object, discreet(t.Object, err))
+		return outcome{}, fmt.Errorf("%s: put drift of %s right: %w", t.where(), t.object, t.discreet(err))
 	}
 	is := e.seenOf(t, after)
 	past.put(t.key, is)

@@ -57,6 +57,10 @@ type target struct {
 // and its namespace, and puts the app's marks on a copy of it. Kinds that the
 // cluster does not know are reported all at once.
 func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error) {
+	set, err := e.substitute(ctx, a, set)
+	if err != nil {
+		return nil, err
+	}
 	brought := defined(set.Objects)
 	var (
 		all    []*target
@@ -65,7 +69,7 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 	)
 	for _, m := range set.Objects {
 		gvk := m.Object.GroupVersionKind()
-		t := &target{Manifest: Manifest{m.Object.DeepCopy(), m.File}, stage: stageOf(gvk.GroupKind())}
+		t := &target{Manifest: Manifest{m.Object.DeepCopy(), m.File, m.hidden}, stage: stageOf(gvk.GroupKind())}
 		var err error
 		if t.resource, t.young = brought[gvk]; !t.young {
 			if t.resource, err = e.kinds.resource(ctx, gvk); err != nil {

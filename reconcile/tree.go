@@ -38,6 +38,7 @@ type treeFS struct {
 	overlay   Overlay           // what goes into that file
 	generated map[string][]byte // files that stand in for some of the tree, or beside it, by kustomize's path
 	files     map[string]bool   // files of the tree that were read (true) or looked for in vain (false)
+	texts     map[string]string // nil, or where to keep files with variables
 	warnings  []string
 	custom    bool  // a kustomization brings its own OpenAPI schema
 	refused   error // the first thing that a kustomization file may not do
@@ -151,7 +152,11 @@ func (t *treeFS) read(name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
 	}
 	t.note(name, true)
-	return fs.ReadFile(t.tree, name)
+	b, err := fs.ReadFile(t.tree, name)
+	if t.texts != nil && bytes.Contains(b, []byte("${")) {
+		t.texts[name] = string(b)
+	}
+	return b, err
 }
 
 func (t *treeFS) Open(p string) (filesys.File, error) {
