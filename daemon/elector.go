@@ -12,6 +12,7 @@ import (
 
 	"hoist/bump"
 	"hoist/config"
+	"hoist/policy"
 	"hoist/scanner"
 )
 
@@ -293,6 +294,9 @@ type order struct {
 	elector *elector
 }
 
-func (o order) Compare(a, b string) (int, bool) {
-	return o.policy.Policy.Order(o.elector.buildsOf(o.policy.Name)).Compare(a, b)
-}
+func (o order) Compare(a, b string) (int, bool) { return o.now().Compare(a, b) }
+
+// Unknown tells whether nothing is known of a tag that its place depends on.
+func (o order) Unknown(tag string) bool { return o.now().Unknown(tag) }
+
+func (o order) now() policy.Order { return o.policy.Policy.Order(o.elector.buildsOf(o.policy.Name)) }

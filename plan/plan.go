@@ -22,6 +22,9 @@ type Order interface {
 	Compare(a, b string) (c int, ok bool)
 }
 
+// unsure is an Order that may know nothing of a tag. It calls that tag the newer.
+type unsure interface{ Unknown(tag string) bool }
+
 // Input is what Decide looks at. It is not changed.
 type Input struct {
 	Sites      []bump.Site
@@ -134,6 +137,9 @@ func (in Input) compare(v bump.Verdict, value string, order Order) bump.Verdict 
 		return bumped(v, value, fmt.Sprintf("replaces %q, which is not a version of policy %s", now, v.Site.Policy))
 	case c < 0 && in.Rules.AllowDowngrade:
 		return bumped(v, value, fmt.Sprintf("goes back from %s, since allowDowngrade is set", now))
+	case c < 0 && unknown(order, now):
+		return held(v, fmt.Sprintf("nothing is known of %s, so it cannot be told whether %s is newer: its registry may not have it any more; set the field by hand to go on",
+			now, v.Selection.Tag))
 	case c < 0:
 		return held(v, fmt.Sprintf("%s is newer than %s, the newest that policy %s allows", now, v.Selection.Tag, v.Site.Policy))
 	case c == 0 && otherRepository(v.Site, v.Selection):
@@ -143,6 +149,11 @@ func (in Input) compare(v bump.Verdict, value string, order Order) bump.Verdict 
 		return v
 	}
 	return bumped(v, value, "")
+}
+
+func unknown(order Order, tag string) bool {
+	u, ok := order.(unsure)
+	return ok && u.Unknown(tag)
 }
 
 // sameTag decides where the field has the selected tag already, but another

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	"hoist/bump"
@@ -274,5 +275,25 @@ func TestGroups(t *testing.T) {
 	}
 	if got := Groups(nil); len(got) != 0 {
 		t.Errorf("Groups(nil) = %v, want none", got)
+	}
+}
+
+// forgetful is an order that knows nothing of tag 8.
+type forgetful struct{ numbers }
+
+func (forgetful) Unknown(tag string) bool { return tag == "8" }
+
+// R20: a tag whose place depends on what it is may be gone from its registry.
+func TestNothingIsClaimedOfATagThatIsUnknown(t *testing.T) {
+	for now, want := range map[string]string{"8": "nothing is known of 8, so it cannot be told whether 7 is newer", "9": "9 is newer than 7"} {
+		verdicts := Decide(Input{
+			Sites:      []bump.Site{{Policy: web, Part: bump.Tag, Value: now}},
+			Orders:     map[bump.Name]Order{web: forgetful{}},
+			Selections: map[bump.Name]bump.Selection{web: {Policy: web, Tag: "7", Proven: true}},
+			Value:      value,
+		})
+		if v := verdicts[0]; v.Outcome != bump.Held || !strings.HasPrefix(v.Reason, want) {
+			t.Errorf("with %s there: %s %q, want held, %q", now, v.Outcome, v.Reason, want)
+		}
 	}
 }

@@ -49,6 +49,16 @@ func (o Order) Compare(a, b string) (c int, ok bool) {
 	return o.order.compare(atA, atB), true
 }
 
+// Unknown tells whether the order depends on what a tag is, and that is not known.
+func (o Order) Unknown(tag string) bool {
+	b, yes := o.order.(builds)
+	if !yes {
+		return false
+	}
+	_, known := b.know(tag)
+	return !known
+}
+
 func (o Order) placeOf(tag string) (place, bool) {
 	value, at := o.policy.valueOf(tag)
 	if at != ordered {
