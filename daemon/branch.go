@@ -245,6 +245,7 @@ func (b *branch) hand(pass Pass) {
 		b.log.Warn("read revision", zap.Error(err))
 		return
 	}
+	b.house.census.arrived(revision{head, tree})
 	for _, a := range b.apps {
 		a.offer(revision{head, tree})
 	}

@@ -66,6 +66,7 @@ type House struct {
 	mu      sync.Mutex
 	mirrors map[bump.Name]*gitpush.Mirror
 	engine  *reconcile.Engine
+	census  *census
 	scratch string // temporary data directory of a Reader, removed by Close
 }
 
@@ -97,6 +98,7 @@ func Open(cfg *config.Config, o Options) *House {
 		status:   newStatusBoard(cfg, o.Metrics),
 		controls: newControls(o.Now),
 		metrics:  o.Metrics,
+		census:   newCensus(cfg.Apply),
 		mirrors:  make(map[bump.Name]*gitpush.Mirror),
 	}
 	for _, i := range cfg.Images {
@@ -155,7 +157,7 @@ func (h *House) Engine() (*reconcile.Engine, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.engine == nil {
-		h.engine, err = reconcile.New(rc, reconcile.Options{Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now, Drifted: h.status.drifted})
+		h.engine, err = reconcile.New(rc, reconcile.Options{Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now, Drifted: h.status.drifted, Neighbours: h.census.neighbours})
 	}
 	return h.engine, err
 }

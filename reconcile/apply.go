@@ -28,7 +28,7 @@ type outcome struct {
 // what we know of it allows: one look when we wrote the same before, one write
 // when the content is new, a look and a write when we know nothing. The look may
 // have been taken before: live.
-func (e *Engine) apply(ctx context.Context, a App, past *past, t *target, live *unstructured.Unstructured) (outcome, error) {
+func (e *Engine) apply(ctx context.Context, a App, past *past, s street, t *target, live *unstructured.Unstructured) (outcome, error) {
 	was, known := past.get(t.key)
 	fresh := !known || was.built != t.built
 	if live == nil && (!known || !fresh || len(t.yielded) > 0) {
@@ -38,8 +38,8 @@ func (e *Engine) apply(ctx context.Context, a App, past *past, t *target, live *
 		}
 	}
 	if live != nil {
-		if other, ok := owner(live); ok && other != a.Name && !known {
-			return outcome{}, fmt.Errorf("%s: %s belongs to app %s", t.where(), t.object, other)
+		if err := s.yields(t, live, a.Name, known); err != nil {
+			return outcome{}, err
 		}
 	}
 	if !known && t.recorded && a.leavesDrift() {

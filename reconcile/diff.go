@@ -68,7 +68,7 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 	if len(targets) == 0 && len(inv.Objects) > 0 && !a.AllowEmpty {
 		return all, errors.Join(append(errs, refuseEmpty(len(inv.Objects)))...)
 	}
-	if err := refuseMany(a, inv, targets); err != nil {
+	if err := refuseMany(a, inv, targets, nil); err != nil {
 		return all, errors.Join(append(errs, err)...)
 	}
 	for _, en := range inv.without(targets) {

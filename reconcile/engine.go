@@ -30,6 +30,9 @@ type Options struct {
 	// Drifted is told of every drift that is put right, reported or given up on. It
 	// is called from several goroutines and must not block; nobody is told when nil.
 	Drifted func(app bump.Name, d Drift)
+	// Neighbours answers with the other apps on the repository of app at h, and with
+	// an error where h is not the newest revision. Nil means that there are none.
+	Neighbours func(ctx context.Context, app bump.Name, h bump.Head) ([]Neighbour, error)
 }
 
 // Engine keeps one cluster equal to directories of Git trees. It is safe for
@@ -38,15 +41,16 @@ type Options struct {
 // What it remembers in memory only saves requests: a new engine comes to the
 // same result with one more read per object.
 type Engine struct {
-	log       *zap.Logger
-	manager   string
-	namespace string
-	now       func() time.Time
-	client    dynamic.Interface
-	metadata  metadata.Interface
-	drifted   func(bump.Name, Drift)
-	watches   *watches
-	kinds     *kinds
+	log        *zap.Logger
+	manager    string
+	namespace  string
+	now        func() time.Time
+	client     dynamic.Interface
+	metadata   metadata.Interface
+	drifted    func(bump.Name, Drift)
+	watches    *watches
+	neighbours func(context.Context, bump.Name, bump.Head) ([]Neighbour, error)
+	kinds      *kinds
 
 	mu      sync.Mutex
 	cluster string // identity of the cluster, once asked for
@@ -80,7 +84,7 @@ func New(cfg *rest.Config, o Options) (*Engine, error) {
 	if e.metadata, err = metadata.NewForConfig(cfg); err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	e.drifted, e.watches = o.Drifted, newWatches()
+	e.drifted, e.watches, e.neighbours = o.Drifted, newWatches(), o.Neighbours
 	if e.drifted == nil {
 		e.drifted = func(bump.Name, Drift) {}
 	}

@@ -42,6 +42,7 @@ func (e *Engine) Mend(ctx context.Context, a App, set *Set, h bump.Head) error {
 		return err
 	}
 	outcomes, errs := make([]outcome, len(targets)), make([]error, len(targets))
+	street := e.street(ctx, a, h)
 	var g errgroup.Group
 	g.SetLimit(workers)
 	for i, t := range targets {
@@ -51,7 +52,11 @@ func (e *Engine) Mend(ctx context.Context, a App, set *Set, h bump.Head) error {
 		}
 		g.Go(func() error {
 			var live *unstructured.Unstructured
-			if live, errs[i] = e.read(ctx, t); errs[i] == nil {
+			live, errs[i] = e.read(ctx, t)
+			if live != nil && street.yields(t, live, a.Name, known) != nil {
+				return nil // it moved to a neighbour; the next pass says so
+			}
+			if errs[i] == nil {
 				outcomes[i], errs[i] = e.mend(ctx, a, past, t, live, was)
 			}
 			if errs[i] != nil {

@@ -47,7 +47,7 @@ func (e *Engine) ApplySet(ctx context.Context, a App, set *Set, h bump.Head) (bu
 	}
 	defer done()
 
-	p := &pass{e: e, app: a, set: set, head: h, past: past, log: e.log.With(zap.String("app", a.Name.String()), zap.String("commit", bump.Short(h.Hash)))}
+	p := &pass{e: e, app: a, set: set, head: h, past: past, street: e.street(ctx, a, h), log: e.log.With(zap.String("app", a.Name.String()), zap.String("commit", bump.Short(h.Hash)))}
 	err = p.run(ctx)
 	e.watches.cover(a.Name, p.targets)
 	if err != nil && ctx.Err() != nil {
@@ -63,12 +63,13 @@ func (e *Engine) ApplySet(ctx context.Context, a App, set *Set, h bump.Head) (bu
 
 // pass is one apply of one app, from guards to the last inventory write.
 type pass struct {
-	e    *Engine
-	app  App
-	set  *Set
-	head bump.Head
-	past *past
-	log  *zap.Logger
+	e      *Engine
+	app    App
+	set    *Set
+	head   bump.Head
+	past   *past
+	street street
+	log    *zap.Logger
 
 	inv     *Inventory
 	before  string // the revision that the inventory told of
@@ -122,7 +123,10 @@ func (p *pass) guard(ctx context.Context) error {
 	if len(p.targets) == 0 && len(p.inv.Objects) > 0 && !p.app.AllowEmpty {
 		return refuseEmpty(len(p.inv.Objects))
 	}
-	return refuseMany(p.app, p.inv, p.targets)
+	if refuseMany(p.app, p.inv, p.targets, nil) == nil {
+		return nil
+	}
+	return refuseMany(p.app, p.inv, p.targets, func(k key) bool { return p.street.wants(k) != "" })
 }
 
 // A revision may leave out so many objects, or so much of what was applied.
@@ -132,8 +136,9 @@ const (
 )
 
 // refuseMany refuses a revision that would prune more than the app allows: a bad
-// merge, a wrong path. Entries that stay for a reason of their own do not count.
-func refuseMany(a App, inv *Inventory, targets []*target) error {
+// merge, a wrong path. Entries that stay for a reason of their own do not count, nor those
+// that stays, if given, knows of.
+func refuseMany(a App, inv *Inventory, targets []*target, stays func(key) bool) error {
 	if !a.Prune || len(targets) == 0 {
 		return nil
 	}
@@ -143,7 +148,7 @@ func refuseMany(a App, inv *Inventory, targets []*target) error {
 	}
 	leaving, counted := 0, 0
 	for _, en := range inv.without(targets) {
-		if en.Left == "" {
+		if en.Left == "" && (stays == nil || !stays(keyOf(en.Object))) {
 			leaving++
 		}
 	}
@@ -302,7 +307,7 @@ func (p *pass) stage(ctx context.Context, batch []int, live map[key]*unstructure
 	for at, i := range batch {
 		g.Go(func() error {
 			t := p.targets[i]
-			outcomes[at], errs[at] = p.e.apply(ctx, p.app, p.past, t, live[t.key])
+			outcomes[at], errs[at] = p.e.apply(ctx, p.app, p.past, p.street, t, live[t.key])
 			return nil
 		})
 	}

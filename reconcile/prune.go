@@ -82,7 +82,12 @@ func (p *pass) remove(ctx context.Context, entries []Entry) ([]fate, error) {
 	g.SetLimit(workers)
 	for i, en := range entries {
 		g.Go(func() error {
-			fates[i], errs[i] = p.e.remove(ctx, p.app.Name, en)
+			for range 5 { // a status that was written meanwhile is no reason to give up
+				fates[i], errs[i] = p.e.remove(ctx, p.app.Name, p.street, en)
+				if !apierrors.IsConflict(errs[i]) {
+					break
+				}
+			}
 			return nil
 		})
 	}
@@ -104,8 +109,9 @@ func (p *pass) remove(ctx context.Context, entries []Entry) ([]fate, error) {
 	return fates, errors.Join(errs...)
 }
 
-// remove deletes one object if it is still the one that we applied.
-func (e *Engine) remove(ctx context.Context, app bump.Name, en Entry) (fate, error) {
+// remove deletes one object if it is still the one that we applied, and nobody
+// else on the street wants it.
+func (e *Engine) remove(ctx context.Context, app bump.Name, s street, en Entry) (fate, error) {
 	r, err := e.kinds.still(ctx, schema.FromAPIVersionAndKind(en.APIVersion, en.Kind))
 	if errors.Is(err, errGone) {
 		return fate{gone: true}, nil // the kind went, and its objects with it
@@ -124,10 +130,15 @@ func (e *Engine) remove(ctx context.Context, app bump.Name, en Entry) (fate, err
 	if f, stays := spared(live, app, en); stays {
 		return f, nil
 	}
-	uid, background := live.GetUID(), metav1.DeletePropagationBackground
+	// It stays recorded here until the other's mark is on it: tracked at any time.
+	if reason := s.wants(keyOf(en.Object)); reason != "" {
+		return fate{action: bump.Skipped, reason: reason}, nil
+	}
+	// Who took it over since it was read has changed it: the delete is refused then.
+	uid, version, background := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationBackground
 	err = at.Delete(ctx, en.Name, metav1.DeleteOptions{
 		PropagationPolicy: &background,
-		Preconditions:     &metav1.Preconditions{UID: &uid},
+		Preconditions:     &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fate{}, fmt.Errorf("delete %s: %w", en, err)

@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"hoist/bump"
+	"hoist/config"
+	"hoist/reconcile"
+)
+
+// census knows which objects each app of a repository has at its newest revision,
+// also of apps that are suspended. An app is built for it only when somebody asks,
+// and again only when its files changed.
+type census struct {
+	apps []config.App
+
+	mu     sync.Mutex
+	newest map[bump.Name]revision // by repository
+
+	counting sync.Mutex // one count at a time: builds are one at a time as well
+	counted  map[bump.Name]countedApp
+}
+
+type countedApp struct {
+	reconcile.Neighbour
+	inputs *reconcile.Set // what was read; the objects are left out
+	from   fs.FS
+}
+
+func newCensus(apps []config.App) *census {
+	return &census{apps: apps, newest: map[bump.Name]revision{}, counted: map[bump.Name]countedApp{}}
+}
+
+// arrived tells of a new revision, before any app is offered it.
+func (c *census) arrived(r revision) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.newest[r.head.Repository] = r
+}
+
+// neighbours returns the other apps on the repository of app, as they are at h.
+// Of a revision that is not the newest nothing is said: others may be further.
+func (c *census) neighbours(ctx context.Context, app bump.Name, h bump.Head) ([]reconcile.Neighbour, error) {
+	c.mu.Lock()
+	r, ok := c.newest[h.Repository]
+	c.mu.Unlock()
+	if !ok || r.head != h {
+		return nil, fmt.Errorf("commit %s is not the newest any more, the newer one decides", bump.Short(h.Hash))
+	}
+	c.counting.Lock()
+	defer c.counting.Unlock()
+	var all []reconcile.Neighbour
+	for _, a := range c.apps {
+		if a.RepositoryName != h.Repository || a.Name == app {
+			continue
+		}
+		n, ok := c.counted[a.Name]
+		if !ok || !sameInputs(n.inputs, n.from, r.tree) {
+			set, err := reconcile.Build(ctx, r.tree, a.App)
+			n = countedApp{reconcile.NeighbourOf(a.App, set, err), nil, r.tree}
+			if err == nil {
+				n.inputs = &reconcile.Set{Files: set.Files, Dirs: set.Dirs}
+				c.counted[a.Name] = n
+			}
+		}
+		n.from = r.tree
+		all = append(all, n.Neighbour)
+	}
+	return all, ctx.Err()
+}

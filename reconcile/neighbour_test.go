@@ -1,0 +1,169 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"hoist/bump"
+)
+
+// neighbours are two apps of one daemon, each with an engine that knows the
+// files of both at the newest revision.
+type neighbours struct {
+	a, b  *field
+	files map[*field]map[string]string
+	built error // of b
+}
+
+func newNeighbours(t *testing.T) *neighbours {
+	n := &neighbours{a: newField(t), b: newField(t), files: map[*field]map[string]string{}}
+	n.b.app.TargetNamespace, n.b.ns = n.a.ns, n.a.ns
+	n.b.engine()
+	n.know()
+	return n
+}
+
+// know wires the engines, also after a restart.
+func (n *neighbours) know() {
+	for me, other := range map[*field]*field{n.a: n.b, n.b: n.a} {
+		me.eng.neighbours = func(ctx context.Context, _ bump.Name, _ bump.Head) ([]Neighbour, error) {
+			if other == n.b && n.built != nil {
+				return []Neighbour{NeighbourOf(other.app, nil, n.built)}, nil
+			}
+			var pairs []string
+			for p, c := range n.files[other] {
+				pairs = append(pairs, p, c)
+			}
+			set, err := Build(ctx, tree(pairs...), other.app)
+			return []Neighbour{NeighbourOf(other.app, set, err)}, nil
+		}
+	}
+}
+
+func (n *neighbours) commit(a, b map[string]string) { n.files[n.a], n.files[n.b] = a, b }
+
+func (n *neighbours) settle(t *testing.T, order ...*field) {
+	t.Helper()
+	for _, f := range order {
+		f.apply(n.files[f])
+	}
+}
+
+func (n *neighbours) uid(name string) string {
+	if o := n.a.get(configMaps, name); o != nil {
+		return string(o.GetUID())
+	}
+	return "gone"
+}
+
+// An object that moves to another app, or two that are swapped, keep their UIDs,
+// whichever app is applied first, with and without a restart between.
+func TestObjectsMoveBetweenApps(t *testing.T) {
+	x, z, stay := configMap("x", "1"), configMap("z", "1"), configMap("stay", "1")
+	for _, restarted := range []bool{false, true} {
+		for _, first := range []string{"a", "b"} {
+			n := newNeighbours(t)
+			n.commit(apps("x.yaml", x, "staz.yaml", stay), apps("z.yaml", z))
+			n.settle(t, n.a, n.b)
+			ux, uz := n.uid("x"), n.uid("z")
+
+			n.commit(apps("z.yaml", z, "staz.yaml", stay), apps("x.yaml", configMap("x", "2")))
+			order := []*field{n.a, n.b, n.a, n.b}
+			if first == "b" {
+				order = []*field{n.b, n.a, n.b, n.a}
+			}
+			for _, f := range order {
+				f.apply(n.files[f])
+				if restarted {
+					f.engine()
+					n.know()
+				}
+				if n.uid("x") != ux || n.uid("z") != uz {
+					t.Fatalf("%s first: an object was deleted: x %s → %s, z %s → %s", first, ux, n.uid("x"), uz, n.uid("z"))
+				}
+			}
+			if a, b := n.a.recorded(), n.b.recorded(); a != "ConfigMap/stay ConfigMap/z" || b != "ConfigMap/x" {
+				t.Errorf("%s first: inventories = %s; %s", first, a, b)
+			}
+			if a, b := n.a.owned(), n.b.owned(); a != "stay z" || b != "x" || n.a.value("x") != "2" {
+				t.Errorf("%s first: a owns %s, b owns %s, x = %s", first, a, b, n.a.value("x"))
+			}
+			// And back again: what was remembered of the first time does not matter.
+			n.commit(apps("x.yaml", x, "staz.yaml", stay), apps("z.yaml", z))
+			n.settle(t, order...)
+			if a, b := n.a.recorded(), n.b.recorded(); a != "ConfigMap/stay ConfigMap/x" || b != "ConfigMap/z" || n.uid("x") != ux || n.uid("z") != uz {
+				t.Errorf("%s first, back: inventories = %s; %s", first, a, b)
+			}
+		}
+	}
+}
+
+// K11–K16 of a move: killed before or after any write of either app.
+func TestKilledDuringAMove(t *testing.T) {
+	for _, lost := range []string{"request", "answer"} {
+		for writes, dead := 1, true; dead; writes++ {
+			n := newNeighbours(t)
+			n.commit(apps("x.yaml", configMap("x", "1"), "staz.yaml", configMap("stay", "1")), apps("b.yaml", configMap("b", "1")))
+			n.settle(t, n.a, n.b)
+			uid := n.uid("x")
+			n.commit(apps("staz.yaml", configMap("stay", "1")), apps("b.yaml", configMap("b", "1"), "x.yaml", configMap("x", "2")))
+			seen := 0
+			dead = false
+			for _, f := range []*field{n.b, n.a} {
+				f.line.cut = func(r *http.Request) (bool, bool) {
+					if dead {
+						return true, false
+					}
+					if r.Method != http.MethodGet {
+						seen++
+					}
+					dead = seen == writes
+					return dead && lost == "request", dead && lost == "answer"
+				}
+				_, _ = f.try(n.files[f], f.head())
+			}
+			n.a.engine()
+			n.b.engine()
+			n.know()
+			n.settle(t, n.a, n.b, n.a)
+			if a, b := n.a.recorded(), n.b.recorded(); a != "ConfigMap/stay" || b != "ConfigMap/b ConfigMap/x" || n.uid("x") != uid {
+				t.Errorf("%s %d lost: inventories = %s; %s, x %s → %s", lost, writes, a, b, uid, n.uid("x"))
+			}
+		}
+	}
+}
+
+// An app that does not build may be where the object went: it is kept and
+// recorded until that is known.
+func TestNothingIsDeletedThatABrokenNeighbourMayWant(t *testing.T) {
+	n := newNeighbours(t)
+	n.commit(apps("x.yaml", configMap("x", "1"), "staz.yaml", configMap("stay", "1")), nil)
+	n.settle(t, n.a)
+	uid := n.uid("x")
+	n.built = errors.New("apps/kustomization.yaml:3: is broken")
+	n.commit(apps("staz.yaml", configMap("stay", "1")), nil)
+	n.settle(t, n.a)
+	if got := n.a.recorded(); n.uid("x") != uid || !strings.Contains(got, "ConfigMap/x(it may have moved to app "+n.b.app.Name.String()) {
+		t.Errorf("x %s → %s, inventory = %s", uid, n.uid("x"), got)
+	}
+	n.built = nil
+	n.commit(n.files[n.a], apps("b.yaml", configMap("b", "1")))
+	n.settle(t, n.a)
+	if n.uid("x") != "gone" || n.a.recorded() != "ConfigMap/stay" {
+		t.Errorf("x = %s, inventory = %s; want it deleted once nobody wants it", n.uid("x"), n.a.recorded())
+	}
+}
+
+// An object that both apps have stays with its owner, and the other is told.
+func TestBothAppsHaveTheObject(t *testing.T) {
+	n := newNeighbours(t)
+	n.commit(apps("x.yaml", configMap("x", "1")), apps("x.yaml", configMap("x", "2")))
+	n.settle(t, n.a)
+	_, err := n.b.try(n.files[n.b], n.b.head())
+	if err == nil || !strings.Contains(err.Error(), "belongs to app "+n.a.app.Name.String()+", whose files have it too") || n.a.value("x") != "1" {
+		t.Errorf("error = %v, x = %s", err, n.a.value("x"))
+	}
+}
