@@ -166,3 +166,23 @@ func glob(t testing.TB, dir, pattern string) []string {
 	}
 	return files
 }
+
+// A zero that was written is not the same as nothing.
+func TestViewKeepsZeros(t *testing.T) {
+	c, err := Parse("hoist.yaml", []byte(`apiVersion: hoist/v1
+kind: Config
+repositories:
+  - {name: fleet, url: "https://git.example.com/fleet.git", branch: main}
+images:
+  - {name: web, image: registry.example.com/web, policy: {semver: {range: "1.x"}}}
+updates:
+  - {name: all, repository: fleet, maxMajors: 0, commit: {author: {email: hoist@example.com}}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	view, err := c.View()
+	if err != nil || !strings.Contains(string(view), "maxMajors: 0") {
+		t.Errorf("View = %s, %v; want maxMajors: 0 in it", view, err)
+	}
+}

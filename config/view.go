@@ -161,7 +161,10 @@ func node(v reflect.Value) *yaml.Node {
 		if v.IsNil() {
 			return nil
 		}
-		return node(v.Elem())
+		if n := node(v.Elem()); n != nil {
+			return n
+		}
+		return zero(v.Elem()) // it was written, and so it means something
 	}
 	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
 		if v.IsZero() {
@@ -202,6 +205,15 @@ func node(v reflect.Value) *yaml.Node {
 		value = public(s)
 	}
 	if err := n.Encode(value); err != nil {
+		return nil
+	}
+	return &n
+}
+
+// zero writes a value that is the zero of its type.
+func zero(v reflect.Value) *yaml.Node {
+	var n yaml.Node
+	if err := n.Encode(v.Interface()); err != nil {
 		return nil
 	}
 	return &n
