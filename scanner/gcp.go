@@ -75,7 +75,15 @@ func googleFile() ([]byte, error) {
 
 func fromGoogleFile(ctx context.Context, a asking, file []byte) (*oauth2.Token, error) {
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, a.services())
-	creds, err := google.CredentialsFromJSON(ctx, file, googleScope)
+	// The file comes from whoever runs us: each kind that there is may be in it.
+	var kind struct {
+		Type google.CredentialsType `json:"type"`
+	}
+	err := json.Unmarshal(file, &kind)
+	var creds *google.Credentials
+	if err == nil {
+		creds, err = google.CredentialsFromJSONWithType(ctx, file, kind.Type, googleScope)
+	}
 	if err != nil {
 		return nil, errors.New("the file with Google credentials is none: name one that gcloud or the console made")
 	}
