@@ -457,6 +457,7 @@ func (h *House) applyOnce(ctx context.Context, app config.App, heads map[bump.Na
 	if err != nil {
 		return bump.Result{App: app.Name}, fmt.Errorf("apply %s: %w", app.Name.Name, err)
 	}
+	h.census.arrived(revision)
 	result, err := engine.Apply(ctx, app.App, revision.tree, revision.head)
 	if err != nil || !asksForHealth(app.App) {
 		return result, err
