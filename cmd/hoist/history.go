@@ -120,14 +120,14 @@ var historyFormats = map[string]func(io.Writer, iter.Seq2[daemon.Audited, error]
 
 func historyTable(out io.Writer, list iter.Seq2[daemon.Audited, error]) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "TIME\tCOMMIT\tWHAT\tPOLICY\tFROM\tTO\tIMAGE\tTRIGGER\tFIELDS\tREVERTED")
+	fmt.Fprintln(w, "TIME\tCOMMIT\tWHAT\tPOLICY\tFROM\tTO\tIMAGE\tAUTHOR\tTRIGGER\tFIELDS\tREVERTED")
 	for e, err := range list {
 		if err != nil {
 			w.Flush()
 			return err
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", e.Time.UTC().Format(time.RFC3339), bump.Short(e.Commit), e.Kind, e.Policy, dash(e.From), dash(e.To),
-			dash(e.Image), dash(e.Trigger), len(e.Fields), reversal(e))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", e.Time.UTC().Format(time.RFC3339), bump.Short(e.Commit), e.Kind, e.Policy, dash(e.From), dash(e.To),
+			dash(e.Image), dash(e.Author.Name), dash(e.Trigger), len(e.Fields), reversal(e))
 	}
 	return w.Flush()
 }
