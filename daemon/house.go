@@ -143,7 +143,11 @@ func (h *House) Close() error {
 
 // cluster returns how to reach the cluster, found once.
 func (h *House) cluster() (*rest.Config, error) {
-	h.restOnce.Do(func() { h.rest, h.restErr = reconcile.RESTConfig(h.opt.Kubeconfig, h.opt.Context) })
+	h.restOnce.Do(func() {
+		if h.rest, h.restErr = reconcile.RESTConfig(h.opt.Kubeconfig, h.opt.Context); h.restErr == nil {
+			h.rest = countedRequests(h.rest, h.metrics.requests)
+		}
+	})
 	return h.rest, h.restErr
 }
 
