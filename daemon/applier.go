@@ -265,7 +265,7 @@ func (a *applier) apply(ctx context.Context, r revision) error {
 	return nil
 }
 
-// write builds and applies when one of the slots is free.
+// write builds, and applies when one of the slots is free.
 func (a *applier) write(ctx context.Context, r revision) (result bump.Result, e engine, err error) {
 	result = bump.Result{App: a.app.Name, Head: r.head}
 	defer recovered("apply "+a.app.Name.Name, a.house.metrics.panics, &err)
@@ -276,12 +276,13 @@ func (a *applier) write(ctx context.Context, r revision) (result bump.Result, e 
 		e.Follow(a.app.App, func() { signal(a.drifts) })
 		a.followed = true
 	}
+	set, err := a.build(ctx, r) // builds have turns of their own
+	if err != nil {
+		return result, e, err
+	}
+	a.builtAt = r.head
 	err = a.inSlot(ctx, func() error {
-		set, err := a.build(ctx, r)
-		if err == nil {
-			a.builtAt = r.head
-			result, err = e.ApplySet(ctx, a.app.App, set, r.head)
-		}
+		result, err = e.ApplySet(ctx, a.app.App, set, r.head)
 		return err
 	})
 	return result, e, err
@@ -305,7 +306,7 @@ func (a *applier) build(ctx context.Context, r revision) (*reconcile.Set, error)
 		a.builtFrom = r.tree
 		return a.built, nil
 	}
-	set, err := reconcile.Build(ctx, r.tree, a.app.App)
+	set, err := a.house.build(ctx, r.tree, a.app.App)
 	if err != nil {
 		return nil, err
 	}
@@ -328,8 +329,12 @@ func sameInputs(set *reconcile.Set, was, is fs.FS) bool {
 	return true
 }
 
+// hashOf returns what a path of the tree holds: a build looks in vain for files, too.
 func hashOf(tree fs.FS, path string) string {
 	info, err := fs.Stat(tree, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "nothing"
+	}
 	if err != nil {
 		return ""
 	}

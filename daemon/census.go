@@ -15,7 +15,8 @@ import (
 // also of apps that are suspended. An app is built for it only when somebody asks,
 // and again only when its files changed.
 type census struct {
-	apps []config.App
+	apps  []config.App
+	build reconcile.BuildFunc
 
 	mu     sync.Mutex
 	newest map[bump.Name]revision // by repository
@@ -30,8 +31,8 @@ type countedApp struct {
 	from   fs.FS
 }
 
-func newCensus(apps []config.App) *census {
-	return &census{apps: apps, newest: map[bump.Name]revision{}, counted: map[bump.Name]countedApp{}}
+func newCensus(apps []config.App, build reconcile.BuildFunc) *census {
+	return &census{apps: apps, build: build, newest: map[bump.Name]revision{}, counted: map[bump.Name]countedApp{}}
 }
 
 // arrived tells of a new revision, before any app is offered it.
@@ -59,7 +60,7 @@ func (c *census) neighbours(ctx context.Context, app bump.Name, h bump.Head) ([]
 		}
 		n, ok := c.counted[a.Name]
 		if !ok || !sameInputs(n.inputs, n.from, r.tree) {
-			set, err := reconcile.Build(ctx, r.tree, a.App)
+			set, err := c.build(ctx, r.tree, a.App)
 			n = countedApp{reconcile.NeighbourOf(a.App, set, err), nil, r.tree}
 			if err == nil {
 				n.inputs = &reconcile.Set{Files: set.Files, Dirs: set.Dirs}

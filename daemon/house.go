@@ -57,6 +57,7 @@ type House struct {
 	status   *statusBoard
 	controls *controls
 	metrics  *Metrics
+	build    reconcile.BuildFunc
 
 	restOnce sync.Once
 	rest     *rest.Config
@@ -97,9 +98,10 @@ func Open(cfg *config.Config, o Options) *House {
 		status:   newStatusBoard(cfg, o.Metrics),
 		controls: newControls(o.Now),
 		metrics:  o.Metrics,
-		census:   newCensus(cfg.Apply),
+		build:    reconcile.Build,
 		mirrors:  make(map[bump.Name]*gitpush.Mirror),
 	}
+	h.census = newCensus(cfg.Apply, h.build)
 	for _, i := range cfg.Images {
 		h.images[i.Name] = i
 	}
@@ -160,7 +162,7 @@ func (h *House) Engine() (*reconcile.Engine, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.engine == nil {
-		h.engine, err = reconcile.New(rc, reconcile.Options{Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now, Drifted: h.status.drifted, Neighbours: h.census.neighbours})
+		h.engine, err = reconcile.New(rc, reconcile.Options{Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now, Build: h.build, Drifted: h.status.drifted, Neighbours: h.census.neighbours})
 	}
 	return h.engine, err
 }

@@ -62,6 +62,10 @@ func (s *Set) Touches(file string) bool {
 	return false
 }
 
+// BuildFunc renders the app's directory of tree. [Build] is one, and the method
+// of [Builder].
+type BuildFunc func(ctx context.Context, tree fs.FS, a App) (*Set, error)
+
 // building is held by the one build that may run: kustomize keeps the OpenAPI
 // schema in global variables. A channel, because waiting for it can be given up.
 var building = make(chan struct{}, 1)

@@ -38,7 +38,7 @@ type Difference struct {
 // An object whose namespace or kind the same app would create first cannot be
 // tried; it appears as it was built.
 func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, error) {
-	set, err := Build(ctx, tree, a)
+	set, err := e.build(ctx, tree, a)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ type Options struct {
 	FieldManager string           // "hoist" when empty
 	Namespace    string           // where inventories are kept; "hoist-system" when empty
 	Now          func() time.Time // time.Now when nil
+	// Build renders apps; [Build], in this process, when nil.
+	Build BuildFunc
 	// Drifted is told of every drift that is put right, reported or given up on. It
 	// is called from several goroutines and must not block; nobody is told when nil.
 	Drifted func(app bump.Name, d Drift)
@@ -45,6 +47,7 @@ type Engine struct {
 	manager    string
 	namespace  string
 	now        func() time.Time
+	build      BuildFunc
 	client     dynamic.Interface
 	metadata   metadata.Interface
 	drifted    func(bump.Name, Drift)
@@ -59,7 +62,7 @@ type Engine struct {
 
 // New returns an engine for the cluster that cfg reaches. It sends no request.
 func New(cfg *rest.Config, o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, apps: map[bump.Name]*past{}}
+	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, build: o.Build, apps: map[bump.Name]*past{}}
 	if e.log == nil {
 		e.log = zap.NewNop()
 	}
@@ -71,6 +74,9 @@ func New(cfg *rest.Config, o Options) (*Engine, error) {
 	}
 	if e.now == nil {
 		e.now = time.Now
+	}
+	if e.build == nil {
+		e.build = Build
 	}
 	cfg = rest.CopyConfig(cfg)
 	if cfg.WarningHandlerWithContext == nil && cfg.WarningHandler == nil {

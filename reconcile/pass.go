@@ -18,7 +18,7 @@ import (
 // Apply builds the app's directory of tree and makes the cluster equal to it;
 // see [Engine.ApplySet].
 func (e *Engine) Apply(ctx context.Context, a App, tree fs.FS, h bump.Head) (bump.Result, error) {
-	set, err := Build(ctx, tree, a)
+	set, err := e.build(ctx, tree, a)
 	if err != nil {
 		return bump.Result{App: a.Name, Head: h, Reason: err.Error(), Finished: e.now()}, err
 	}

@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"maps"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"hoist/bump"
+	"hoist/config"
+	"hoist/reconcile"
+)
+
+// hashed is a tree of files whose hashes are known, as a commit's are.
+type hashed struct{ fstest.MapFS }
+
+func (h hashed) Stat(name string) (fs.FileInfo, error) {
+	info, err := h.MapFS.Stat(name)
+	if err != nil || info.IsDir() {
+		return info, err
+	}
+	sum := sha256.Sum256(h.MapFS[name].Data)
+	return hashedInfo{info, hashOfFile(hex.EncodeToString(sum[:]))}, nil
+}
+
+type hashedInfo struct {
+	fs.FileInfo
+	hash hashOfFile
+}
+
+func (i hashedInfo) Sys() any { return i.hash }
+
+type hashOfFile string
+
+func (h hashOfFile) Hash() string { return string(h) }
+
+// Of 1,000 apps a commit to one file builds the one that reads it.
+func TestOneFileCommitIsOneBuild(t *testing.T) {
+	const many = 1000
+	files, apps := fstest.MapFS{}, []config.App(nil)
+	for i := range many {
+		dir := fmt.Sprintf("apps/app-%d", i)
+		files[dir+"/kustomization.yaml"] = file("resources: [c.yaml]\n")
+		files[dir+"/c.yaml"] = file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n")
+		a := app(fmt.Sprintf("app-%d", i))
+		a.Path, a.Wait = dir, false
+		apps = append(apps, a)
+	}
+	e := &pretend{}
+	l, _ := appliersOf(t, e, apps...)
+	var mu sync.Mutex
+	var built []string
+	l.house.build = func(ctx context.Context, tree fs.FS, a reconcile.App) (*reconcile.Set, error) {
+		mu.Lock()
+		built = append(built, a.Path)
+		mu.Unlock()
+		return reconcile.Build(ctx, tree, a)
+	}
+	offer := func(hash string, tree fs.FS) {
+		for _, a := range l.appliers {
+			a.offer(revision{bump.Head{Repository: name("fleet"), Branch: "main", Hash: hash}, tree})
+		}
+	}
+	applied := func() int {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return len(e.applied)
+	}
+	offer("1", hashed{files})
+	waitFor(t, "the first commit", func() bool { return applied() == many })
+	mu.Lock()
+	if len(built) != many {
+		t.Errorf("the first commit took %d builds, want %d", len(built), many)
+	}
+	built = nil
+	mu.Unlock()
+
+	files = maps.Clone(files)
+	files["apps/app-7/c.yaml"] = file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {key: new}\n")
+	files["README.md"] = file("words")
+	offer("2", hashed{files})
+	waitFor(t, "the second commit", func() bool { return applied() == 2*many })
+	files = maps.Clone(files)
+	files["apps/app-8/kustomization.yml"] = file("") // looked for in vain before
+	offer("3", hashed{files})
+	waitFor(t, "the third commit", func() bool { return applied() == 3*many-1 }) // app-8 has two now
+	mu.Lock()
+	defer mu.Unlock()
+	if got := fmt.Sprint(built); got != "[apps/app-7 apps/app-8]" {
+		t.Errorf("a commit to a file of app-7 and one to app-8 took %d builds, want 2: %.100s", len(built), got)
+	}
+}
