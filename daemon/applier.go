@@ -276,6 +276,7 @@ func (a *applier) write(ctx context.Context, r revision) (result bump.Result, e 
 		e.Follow(a.app.App, func() { signal(a.drifts) })
 		a.followed = true
 	}
+	before, beforeFrom, beforeAt := a.built, a.builtFrom, a.builtAt
 	set, err := a.build(ctx, r) // builds have turns of their own
 	if err != nil {
 		return result, e, err
@@ -285,6 +286,9 @@ func (a *applier) write(ctx context.Context, r revision) (result bump.Result, e 
 		result, err = e.ApplySet(ctx, a.app.App, set, r.head)
 		return err
 	})
+	if refusalOf(err) != nil { // what is in the cluster is still to be kept as it is
+		a.built, a.builtFrom, a.builtAt = before, beforeFrom, beforeAt
+	}
 	return result, e, err
 }
 

@@ -78,6 +78,12 @@ func (a *applier) requested(ctx context.Context, err error) (again time.Duration
 	if r == nil && err == nil {
 		err = fmt.Errorf("repository %s has not been read yet", a.app.RepositoryName.Name)
 	}
+	if err == nil && !strings.HasPrefix(r.head.Hash, a.request.Revision) {
+		err = fmt.Errorf("the newest commit is %s, not %s: look at it, and confirm it if it is meant", r.head, bump.Short(a.request.Revision))
+	}
+	checked := *a.request
+	checked.Revision = ""
+	a.request = &checked
 	if err != nil {
 		a.finish(ctx, bump.Result{}, err)
 		return 0
@@ -95,7 +101,7 @@ func (a *applier) progress(ctx context.Context, message string) {
 
 // finish tells who asked how it ended.
 func (a *applier) finish(ctx context.Context, r bump.Result, err error) {
-	if a.request == nil {
+	if a.request == nil || a.request.Revision != "" { // before the fetch nobody knows which is the newest
 		return
 	}
 	state, message := reconcile.AnswerDone, r.Head.String()+": "+tally(r)

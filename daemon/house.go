@@ -162,7 +162,10 @@ func (h *House) Engine() (*reconcile.Engine, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.engine == nil {
-		h.engine, err = reconcile.New(rc, reconcile.Options{Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now, Build: h.build, Drifted: h.status.drifted, Neighbours: h.census.neighbours})
+		h.engine, err = reconcile.New(rc, reconcile.Options{
+			Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now,
+			Build: h.build, Drifted: h.status.drifted, Neighbours: h.census.neighbours, Lineage: h.lineage,
+		})
 	}
 	return h.engine, err
 }

@@ -24,6 +24,7 @@ type Metrics struct {
 	panics      prometheus.Counter
 	sites       *prometheus.GaugeVec
 	ready       *prometheus.GaugeVec
+	held        *prometheus.GaugeVec
 	refused     prometheus.Gauge
 	passSeconds prometheus.Histogram
 	hosts       hostCollector
@@ -45,11 +46,12 @@ func NewMetrics() *Metrics {
 		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_panics_total", Help: "Tasks that ended in an internal error."}),
 		sites:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_sites", Help: "Marked fields in the newest pass, by verdict."}, []string{"repository", "outcome"}),
 		ready:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_app_ready", Help: "1 when the app is applied and healthy at the newest revision, else 0."}, []string{"app"}),
+		held:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_app_refused", Help: "1 while a guard holds back the newest revision of an app, else 0."}, []string{"app", "guard"}),
 		refused:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "hoist_config_refused", Help: "1 while the newest configuration is refused and an older one runs, else 0."}),
 		passSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "hoist_pass_seconds", Help: "Duration of a pass over a repository.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 	}
-	r.MustRegister(m.scans, m.hints, m.bumps, m.flips, m.applies, m.drift, m.requests, m.reloads, m.panics, m.sites, m.ready, m.refused, m.passSeconds, &m.hosts,
+	r.MustRegister(m.scans, m.hints, m.bumps, m.flips, m.applies, m.drift, m.requests, m.reloads, m.panics, m.sites, m.ready, m.held, m.refused, m.passSeconds, &m.hosts,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -189,6 +189,9 @@ func (h *House) Diff(ctx context.Context, heads map[bump.Name]bump.Head) []Diffe
 			if r, err = h.revision(app, heads); err == nil {
 				d.Differences, err = engine.Diff(ctx, app.App, r.tree)
 			}
+			if refused := refusalOf(err); refused != nil {
+				refused.Head = d.Head
+			}
 		}
 		d.Err = err
 		all = append(all, d)

@@ -200,8 +200,20 @@ func (b *statusBoard) applied(r bump.Result, err error) {
 	if s.Ready {
 		b.metrics.ready.WithLabelValues(r.App.Name).Set(1)
 	}
+	b.refused(r.App.Name, refusalOf(err))
 	for action, n := range r.Counts() {
 		s.Objects[string(action)] = n
+	}
+}
+
+// refused shows which guard holds an app back; nil for none.
+func (b *statusBoard) refused(app string, r *reconcile.Refusal) {
+	for _, guard := range []string{reconcile.GuardPrune, reconcile.GuardRewind} {
+		held := 0.0
+		if r != nil && r.Guard == guard {
+			held = 1
+		}
+		b.metrics.held.WithLabelValues(app, guard).Set(held)
 	}
 }
 

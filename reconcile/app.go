@@ -46,6 +46,9 @@ type App struct {
 	// MaxPrune is how much of what was applied a revision may leave out at once, in
 	// percent; 30 when nil. Fewer than 5 objects always may; 100 means no limit.
 	MaxPrune *int `json:"maxPrune,omitempty"`
+	// AllowRewind lets a revision be applied that does not follow the one before it,
+	// as after a forced push.
+	AllowRewind bool `json:"allowRewind,omitempty"`
 	// Drift says what becomes of fields that somebody else changed: revert (when
 	// empty), report, or off.
 	Drift string `json:"drift,omitempty"`

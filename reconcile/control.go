@@ -42,6 +42,7 @@ type Control struct {
 	Suspended *Suspension
 	Request   *Request
 	Answer    *Answer
+	Confirmed *Confirmation
 }
 
 // Suspension leaves a subject alone from Since on, until Until if that is set.
@@ -73,6 +74,9 @@ type Request struct {
 	ID                 string    `json:"id"`
 	At                 time.Time `json:"at"`
 	OnceWhileSuspended bool      `json:"onceWhileSuspended,omitempty"`
+	// Revision is the only one that is meant, by its first digits; the newest,
+	// whichever it is, when empty.
+	Revision string `json:"revision,omitempty"`
 }
 
 // Answer is how far the daemon is with a request.
@@ -120,6 +124,16 @@ func (e *Engine) Ask(ctx context.Context, s Subject, r *Request) error {
 		return e.control(ctx, s, "request", nil)
 	}
 	return e.control(ctx, s, "request", r)
+}
+
+// Confirm keeps a person's word on a revision of an app that guards refuse.
+func (e *Engine) Confirm(ctx context.Context, app bump.Name, c Confirmation) error {
+	inv, err := e.inventory(ctx, app)
+	if err != nil {
+		return err
+	}
+	c.From = inv.Revision
+	return e.control(ctx, Subject{"apply", app}, "confirmed", c)
 }
 
 // Answer says how far a request is.
@@ -197,7 +211,7 @@ func readControl(cm *unstructured.Unstructured) (Subject, Control, error) {
 		return Subject{}, Control{}, err
 	}
 	var c Control
-	for field, into := range map[string]any{"suspended": &c.Suspended, "request": &c.Request, "answer": &c.Answer} {
+	for field, into := range map[string]any{"suspended": &c.Suspended, "request": &c.Request, "answer": &c.Answer, "confirmed": &c.Confirmed} {
 		if data[field] == "" {
 			continue
 		}

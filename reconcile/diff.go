@@ -65,11 +65,8 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 	if !a.Prune {
 		return all, errors.Join(errs...)
 	}
-	if len(targets) == 0 && len(inv.Objects) > 0 && !a.AllowEmpty {
-		return all, errors.Join(append(errs, refuseEmpty(len(inv.Objects)))...)
-	}
-	if err := refuseMany(a, inv, targets, nil); err != nil {
-		return all, errors.Join(append(errs, err)...)
+	if why := tooMuch(a, inv, targets, nil); why != "" {
+		return all, errors.Join(append(errs, &Refusal{App: a.Name, Guard: GuardPrune, Why: why})...)
 	}
 	for _, en := range inv.without(targets) {
 		d, err := e.diffRemoved(ctx, a.Name, en)

@@ -35,6 +35,9 @@ type Options struct {
 	// Neighbours answers with the other apps on the repository of app at h, and with
 	// an error where h is not the newest revision. Nil means that there are none.
 	Neighbours func(ctx context.Context, app bump.Name, h bump.Head) ([]Neighbour, error)
+	// Lineage answers whether applied, a commit of the repository and branch of h
+	// or "", is in the history of h. Nil means that nobody asks.
+	Lineage func(applied string, h bump.Head) (Lineage, error)
 }
 
 // Engine keeps one cluster equal to directories of Git trees. It is safe for
@@ -53,6 +56,7 @@ type Engine struct {
 	drifted    func(bump.Name, Drift)
 	watches    *watches
 	neighbours func(context.Context, bump.Name, bump.Head) ([]Neighbour, error)
+	lineage    func(applied string, h bump.Head) (Lineage, error)
 	kinds      *kinds
 
 	mu      sync.Mutex
@@ -90,7 +94,7 @@ func New(cfg *rest.Config, o Options) (*Engine, error) {
 	if e.metadata, err = metadata.NewForConfig(cfg); err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
-	e.drifted, e.watches, e.neighbours = o.Drifted, newWatches(), o.Neighbours
+	e.drifted, e.watches, e.neighbours, e.lineage = o.Drifted, newWatches(), o.Neighbours, o.Lineage
 	if e.drifted == nil {
 		e.drifted = func(bump.Name, Drift) {}
 	}

@@ -33,6 +33,7 @@ type Inventory struct {
 	Cluster    string    `json:"cluster"` // UID of namespace kube-system
 	Repository string    `json:"repository"`
 	Path       string    `json:"path"`
+	Source     string    `json:"source,omitempty"`    // what [Lineage] says of repository and branch
 	Revision   string    `json:"revision,omitempty"`  // the last one that was applied whole, as [bump.Head] spells it
 	Attempted  string    `json:"attempted,omitempty"` // the last one that was begun
 	Applied    time.Time `json:"applied,omitzero"`    // when Revision was applied

@@ -77,6 +77,9 @@ type pass struct {
 	uids    map[key]string
 	results []bump.ObjectResult
 	applied time.Time
+
+	source      string        // repository and branch, as the lineage tells
+	confirmedAt *Confirmation // what let a refused revision pass
 }
 
 // run does the steps in the order that makes a kill between any two of them
@@ -106,66 +109,10 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if err == nil {
 		p.inv.Revision = p.head.String()
 	}
-	return errors.Join(err, p.record(ctx, err))
-}
-
-// guard refuses what must not be applied whatever it is.
-func (p *pass) guard(ctx context.Context) error {
-	cluster, err := p.e.identity(ctx)
-	if err != nil {
-		return err
+	if err = errors.Join(err, p.record(ctx, err)); err == nil {
+		p.spent(ctx)
 	}
-	if p.inv.Cluster != "" && p.inv.Cluster != cluster {
-		return fmt.Errorf("inventory %s/%s was written for another cluster (%s, this is %s): delete it if it was restored from there by mistake",
-			p.e.namespace, inventoryName(p.app.Name), p.inv.Cluster, cluster)
-	}
-	p.inv.Cluster = cluster
-	if len(p.targets) == 0 && len(p.inv.Objects) > 0 && !p.app.AllowEmpty {
-		return refuseEmpty(len(p.inv.Objects))
-	}
-	if refuseMany(p.app, p.inv, p.targets, nil) == nil {
-		return nil
-	}
-	return refuseMany(p.app, p.inv, p.targets, func(k key) bool { return p.street.wants(k) != "" })
-}
-
-// A revision may leave out so many objects, or so much of what was applied.
-const (
-	fewPruned       = 4
-	defaultMaxPrune = 30 // percent
-)
-
-// refuseMany refuses a revision that would prune more than the app allows: a bad
-// merge, a wrong path. Entries that stay for a reason of their own do not count, nor those
-// that stays, if given, knows of.
-func refuseMany(a App, inv *Inventory, targets []*target, stays func(key) bool) error {
-	if !a.Prune || len(targets) == 0 {
-		return nil
-	}
-	most := defaultMaxPrune
-	if a.MaxPrune != nil {
-		most = *a.MaxPrune
-	}
-	leaving, counted := 0, 0
-	for _, en := range inv.without(targets) {
-		if en.Left == "" && (stays == nil || !stays(keyOf(en.Object))) {
-			leaving++
-		}
-	}
-	for _, en := range inv.Objects {
-		if en.Left == "" {
-			counted++
-		}
-	}
-	if leaving <= fewPruned || leaving*100 <= most*counted {
-		return nil
-	}
-	return fmt.Errorf("%d of %d objects left the build, more than maxPrune allows (%d %%): nothing is applied or deleted (set maxPrune: 100 for this app if this is meant)",
-		leaving, counted, most)
-}
-
-func refuseEmpty(n int) error {
-	return fmt.Errorf("the build has no objects, and %d were applied before: refused (set allowEmpty if this is meant)", n)
+	return err
 }
 
 // recall marks the targets that this very revision brought to the cluster before,
@@ -184,21 +131,18 @@ func (p *pass) recall() {
 // begin writes the inventory that covers old and new objects. Nothing may be
 // applied before it is stored.
 func (p *pass) begin(ctx context.Context) error {
-	p.inv.Repository, p.inv.Path = p.app.Repository, dirOf(p.app.Path)
+	p.inv.Repository, p.inv.Path, p.inv.Source = p.app.Repository, dirOf(p.app.Path), p.source
 	p.inv.Attempted = p.head.String()
 	p.inv.add(p.targets)
 	return p.e.write(ctx, p.inv)
 }
 
 // record writes how the pass ended. A pass that changed nothing writes nothing.
-// It does so even when the pass was cancelled: the cluster should say why.
 func (p *pass) record(ctx context.Context, outcome error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
 	waits := p.app.Wait || len(p.app.HealthChecks) > 0
 	if outcome != nil {
 		p.inv.Ready, p.inv.Reason = false, firstLine(outcome)
-		return p.e.write(ctx, p.inv)
+		return p.store(ctx)
 	}
 	if p.changed() {
 		p.inv.Applied = p.e.now().UTC().Truncate(time.Second)
@@ -209,6 +153,13 @@ func (p *pass) record(ctx context.Context, outcome error) error {
 	if !waits {
 		p.inv.Ready, p.inv.Reason = true, ""
 	}
+	return p.store(ctx)
+}
+
+// store writes the inventory, also when the pass was cancelled: the cluster should say why.
+func (p *pass) store(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
 	return p.e.write(ctx, p.inv)
 }
 

@@ -69,12 +69,23 @@ func newReconcile() *cobra.Command {
 		Short: "Ask the daemon for a pass now, and wait for what comes of it",
 		Long: `reconcile leaves a request in the cluster and waits for the daemon's answer: the
 repository is fetched, the whole app applied and its health awaited; a repository
-is passed over; an image is scanned. It exits 0 when that went well.`,
+is passed over; an image is scanned. It exits 0 when that went well.
+
+--confirm-prune and --confirm-rewind let one commit pass that a guard refuses: one
+that would delete more than the app allows, or does not follow the one in the
+cluster. The word is kept in the cluster and ends when the app has moved on.`,
+		Example: `  hoist reconcile apply/shop --confirm-prune 1a2b3c4`,
 	}
+	confirm := confirmFlags(cmd)
 	once := cmd.Flags().Bool("once-while-suspended", false, "also when it is suspended, which it stays")
 	patience := cmd.Flags().Duration("patience", 15*time.Second, "how long a daemon may take to begin")
 	controlling(cmd, []string{"apply", "repository", "image"}, func(ctx context.Context, e *reconcile.Engine, s reconcile.Subject) error {
 		r := reconcile.Request{ID: rand.Text(), At: time.Now().UTC().Truncate(time.Second), OnceWhileSuspended: *once}
+		confirmed, err := confirm.give(ctx, e, s)
+		if err != nil {
+			return err
+		}
+		r.Revision = confirmed
 		if err := e.Ask(ctx, s, &r); err != nil {
 			return err
 		}
@@ -83,8 +94,11 @@ is passed over; an image is scanned. It exits 0 when that went well.`,
 		})
 		switch {
 		case errors.Is(err, reconcile.ErrUnanswered):
-			return &exitError{code: 1, err: fmt.Errorf("%s: %w within %s", s, err, *patience),
-				hints: []string{"is hoist run at work in this cluster, with the same --namespace and this entry in its configuration?"}}
+			hints := []string{"is hoist run at work in this cluster, with the same --namespace and this entry in its configuration?"}
+			if confirmed != "" {
+				hints = append(hints, "the word is kept: the next hoist run or hoist once counts it")
+			}
+			return &exitError{code: 1, err: fmt.Errorf("%s: %w within %s", s, err, *patience), hints: hints}
 		case err != nil:
 			return fmt.Errorf("%s: %w", s, err)
 		case a.State == reconcile.AnswerFailed:
@@ -98,7 +112,7 @@ is passed over; an image is scanned. It exits 0 when that went well.`,
 
 // controlling makes cmd a verb about one entry of the configuration.
 func controlling(cmd *cobra.Command, kinds []string, do func(context.Context, *reconcile.Engine, reconcile.Subject) error) {
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args = cobra.RangeArgs(1, 2) // "apply/shop" or "apply shop"
 	s := newSettings(cmd, "warn")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		h, err := s.openReader(cmd)
@@ -106,7 +120,7 @@ func controlling(cmd *cobra.Command, kinds []string, do func(context.Context, *r
 			return err
 		}
 		defer h.Close()
-		subject, err := subjectOf(h, kinds, args[0])
+		subject, err := subjectOf(h, kinds, strings.Join(args, "/"))
 		if err != nil {
 			return err
 		}

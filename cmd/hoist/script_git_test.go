@@ -22,7 +22,7 @@ type scriptGit struct {
 	files map[string]map[string]string // by repository: what persons pushed last
 }
 
-const gitUsage = "gitrepo init|push|clone|revert|hold|held|release|log|wait|commits|cmp|rekey …"
+const gitUsage = "gitrepo init|push|clone|revert|rewind|hold|held|release|log|wait|commits|cmp|rekey …"
 
 // cmdGitrepo is what persons do with a repository:
 //
@@ -30,6 +30,7 @@ const gitUsage = "gitrepo init|push|clone|revert|hold|held|release|log|wait|comm
 //	gitrepo push NAME MESSAGE     commit NAME/ as it is now, beside what Hoist changed
 //	gitrepo clone NAME DIR [OPTION…]   a clone, as a person has it
 //	gitrepo revert NAME           git revert of the newest commit
+//	gitrepo rewind NAME N         force the branch N commits back
 //	gitrepo hold|held|release NAME   stop the next push in the server, wait for it, let it go on
 //	[!] gitrepo log NAME REGEXP   search the log
 //	gitrepo wait NAME REGEXP      wait until the log has it
@@ -54,6 +55,9 @@ func cmdGitrepo(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(runGit(append([]string{"clone", "-q", "file://" + g.Path(args[0]), ts.MkAbs(args[1])}, args[2:]...)...))
 	case verb == "revert" && len(args) == 1:
 		ts.Check(g.revert(args[0], ts.MkAbs(".revert")))
+	case verb == "rewind" && len(args) == 2:
+		_, err := g.Git(args[0], "update-ref", "refs/heads/main", "main~"+args[1])
+		ts.Check(err)
 	case verb == "hold" && len(args) == 1:
 		ts.Check(g.Hook(args[0], "pre-receive", "#!/bin/sh\ntouch holding\nwhile [ ! -e go ]; do sleep 0.02; done\n"))
 	case verb == "held" && len(args) == 1:
