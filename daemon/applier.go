@@ -33,6 +33,7 @@ type engine interface {
 	WatchControls(context.Context, func(map[reconcile.Subject]reconcile.Control, error))
 	Follow(a reconcile.App, wake func())
 	Quiet(bump.Name) bool
+	Reached(bump.Name, bump.Head) bool
 	Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error
 	Unwell(reconcile.App) (failed, pending []string)
 	RecordHealth(context.Context, bump.Result) error
@@ -148,7 +149,7 @@ func (a *applier) turn(ctx context.Context, due bool) (again time.Duration) {
 	switch {
 	case r == nil || r.head == a.applied && !due:
 		return 0
-	case r.head == a.applied && (a.waiting != nil || a.quiet()):
+	case r.head == a.applied && (a.waiting != nil || a.quiet() && !readsValues(a.app)):
 		return a.next(nil)
 	}
 	return a.look(ctx, *r)
@@ -169,7 +170,33 @@ func (a *applier) look(ctx context.Context, r revision) (again time.Duration) {
 		a.progress(ctx, reason)
 		return a.next(nil)
 	}
+	if a.reached(r) {
+		return a.next(nil)
+	}
 	return a.next(a.apply(ctx, r))
+}
+
+// reached tells whether a new revision has nothing for this app: the files that
+// its build reads are those of the revision before, which it is ready at. Such a
+// revision costs no request.
+func (a *applier) reached(r revision) bool {
+	if r.head == a.applied || a.request != nil || a.built == nil || a.builtAt != a.applied || !a.last.Ready || a.last.Head != a.applied ||
+		!a.quiet() || !sameInputs(a.built, a.builtFrom, r.tree) {
+		return false
+	}
+	if e, err := a.engine(); err != nil || !e.Reached(a.app.Name, r.head) {
+		return false
+	}
+	a.log.Debug("revision has nothing for this app", zap.String("commit", bump.Short(r.head.Hash)))
+	a.builtFrom, a.builtAt, a.applied, a.last.Head = r.tree, r.head, r.head, r.head
+	a.mu.Lock()
+	a.ready = r.head
+	a.mu.Unlock()
+	a.house.status.applied(a.last, nil)
+	for _, f := range a.feeds {
+		f.wake()
+	}
+	return true
 }
 
 // longestTrust is how long the watches alone are believed: then the whole app is
@@ -184,6 +211,11 @@ func (a *applier) quiet() bool {
 	ready := a.ready == a.applied
 	a.mu.Unlock()
 	return err == nil && ready && time.Since(a.looked) < longestTrust && e.Quiet(a.app.Name)
+}
+
+// readsValues tells whether an app has values that no watch sees.
+func readsValues(a config.App) bool {
+	return a.PostBuild != nil && len(a.PostBuild.SubstituteFrom) > 0
 }
 
 // mend puts drift right that the watches saw. What cannot be put right is tried

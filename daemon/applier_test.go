@@ -29,6 +29,7 @@ type pretend struct {
 	wake            func()
 	failed, pending []string
 	recorded        []string
+	reached         []string
 	mends           int
 }
 
@@ -57,6 +58,16 @@ func (p *pretend) Health(ctx context.Context, a reconcile.App, r bump.Result) (b
 
 func (p *pretend) Watch(ctx context.Context) { <-ctx.Done() }
 func (p *pretend) Quiet(bump.Name) bool      { return p.quiet }
+
+func (p *pretend) Reached(app bump.Name, h bump.Head) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.quiet {
+		return false
+	}
+	p.reached = append(p.reached, app.Name+"@"+h.Hash)
+	return true
+}
 
 func (p *pretend) Follow(_ reconcile.App, wake func()) {
 	p.mu.Lock()

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -94,4 +97,71 @@ func TestOneFileCommitIsOneBuild(t *testing.T) {
 	if got := fmt.Sprint(built); got != "[apps/app-7 apps/app-8]" {
 		t.Errorf("a commit to a file of app-7 and one to app-8 took %d builds, want 2: %.100s", len(built), got)
 	}
+}
+
+// A commit that touches no file of an app, while its watches are quiet, is
+// reached without an apply; one that does is applied.
+func TestUntouchedAppIsNotApplied(t *testing.T) {
+	files := fstest.MapFS{
+		"a/c.yaml": file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"), "a/kustomization.yaml": file("resources: [c.yaml]\n"),
+		"b/c.yaml": file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\n"), "b/kustomization.yaml": file("resources: [c.yaml]\n"),
+	}
+	first, second := app("first"), app("second", "first")
+	first.Path, second.Path = "a", "b"
+	e := &pretend{quiet: true}
+	l, _ := appliersOf(t, e, first, second)
+	offer := func(hash string) {
+		for _, a := range l.appliers {
+			a.offer(revision{bump.Head{Repository: name("fleet"), Branch: "main", Hash: hash}, hashed{maps.Clone(files)}})
+		}
+	}
+	at := func(want string) {
+		t.Helper()
+		waitFor(t, "both at "+want, func() bool {
+			for _, a := range l.house.status.snapshot().Apps {
+				if !a.Ready || !strings.HasSuffix(a.Head, want) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	offer("1")
+	at("1")
+	files["b/c.yaml"] = file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata: {key: new}\n")
+	offer("2")
+	at("2")
+	files["README.md"] = file("words")
+	offer("3")
+	at("3")
+	if got := e.log(); got != "first@1 second@1 second@2" {
+		t.Errorf("applied %s", got)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	slices.Sort(e.reached)
+	if got := strings.Join(e.reached, " "); got != "first@2 first@3 second@3" {
+		t.Errorf("reached without an apply: %s", got)
+	}
+}
+
+// A revision that could not be applied is not reached by the next one, which
+// has the same files.
+func TestFailedRevisionIsNotReached(t *testing.T) {
+	files := fstest.MapFS{"c.yaml": file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"), "kustomization.yaml": file("resources: [c.yaml]\n")}
+	e := &pretend{quiet: true, failing: map[string]error{}}
+	l, _ := appliersOf(t, e, app("shop"))
+	offer := func(hash string) {
+		l.appliers[0].offer(revision{bump.Head{Repository: name("fleet"), Branch: "main", Hash: hash}, hashed{maps.Clone(files)}})
+	}
+	offer("1")
+	waitFor(t, "the first", func() bool { return l.house.status.snapshot().Apps[0].Ready })
+	e.mu.Lock()
+	e.failing["shop"] = errors.New("4 of 5 objects left the build")
+	e.mu.Unlock()
+	files["c.yaml"] = file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\n")
+	offer("2")
+	waitFor(t, "the second", func() bool { return e.log() == "shop@1 shop@2" })
+	offer("3")
+	waitFor(t, "the third", func() bool { return strings.HasSuffix(e.log(), "shop@3") })
 }

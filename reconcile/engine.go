@@ -159,6 +159,7 @@ type past struct {
 	objects map[key]seen
 	fights  map[key]*fight // objects that drifted of late
 	told    map[key]string // the drift that was reported, until it is gone
+	at      standing
 }
 
 // seen is the state of one object after our last look at it.

@@ -118,7 +118,7 @@ func (e *Engine) recordHealth(ctx context.Context, r bump.Result) error {
 	if err != nil {
 		return err
 	}
-	if inv.live == nil || inv.Attempted != r.Head.String() {
+	if inv.live == nil || inv.Attempted != e.past(r.App).recordedAs(r.Head) {
 		return nil
 	}
 	reason, _, _ := strings.Cut(r.Reason, "\n")

@@ -50,6 +50,9 @@ type Inventory struct {
 type Entry struct {
 	bump.Object
 	UID string `json:"uid,omitempty"` // empty until the apply that created it was recorded
+	// Built is a short digest of what was applied, which tells after a restart what
+	// drifted and what is new in Git; empty where values in it may not be guessed at.
+	Built string `json:"built,omitempty"`
 	// Left says why the object is still there although it left the revision;
 	// empty for an object that belongs to it.
 	Left string `json:"left,omitempty"`
@@ -274,6 +277,16 @@ func (inv *Inventory) know(uids map[key]string) {
 	for i := range inv.Objects {
 		if uid, ok := uids[keyOf(inv.Objects[i].Object)]; ok {
 			inv.Objects[i].UID = uid
+		}
+	}
+}
+
+// built records what the objects with the UIDs were applied as.
+func (inv *Inventory) built(targets []*target, uids map[key]string) {
+	at := inv.index()
+	for _, t := range targets {
+		if uids[t.key] != "" {
+			inv.Objects[at[t.key]].Built = t.mark()
 		}
 	}
 }

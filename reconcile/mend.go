@@ -99,7 +99,7 @@ func (e *Engine) recordNew(ctx context.Context, app bump.Name, h bump.Head, targ
 		return nil
 	}
 	inv, err := e.inventory(ctx, app)
-	if err != nil || inv.live == nil || inv.Attempted != h.String() {
+	if err != nil || inv.live == nil || inv.Attempted != e.past(app).recordedAs(h) {
 		return err
 	}
 	inv.know(uids)

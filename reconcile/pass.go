@@ -99,8 +99,10 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if err = p.begin(ctx); err != nil {
 		return err
 	}
+	defer func() { p.past.stands(p.inv, err) }()
 	err = p.stages(ctx)
 	p.inv.know(p.uids)
+	p.inv.built(p.targets, p.uids)
 	if err != nil {
 		return errors.Join(err, p.record(ctx, err))
 	}
@@ -115,16 +117,17 @@ func (p *pass) run(ctx context.Context) (err error) {
 	return err
 }
 
-// recall marks the targets that this very revision brought to the cluster before,
-// perhaps by another process.
+// recall marks the targets that were brought to the cluster before as they are
+// now, perhaps by another process and at an earlier revision.
 func (p *pass) recall() {
-	if p.before != p.head.String() {
-		return
-	}
 	recorded := p.inv.index()
 	for _, t := range p.targets {
 		at, ok := recorded[t.key]
-		t.recorded = ok && p.inv.Objects[at].UID != ""
+		if !ok {
+			continue
+		}
+		en := p.inv.Objects[at]
+		t.recorded = en.UID != "" && (p.before == p.head.String() || en.Built != "" && en.Built == t.mark())
 	}
 }
 

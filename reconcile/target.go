@@ -101,6 +101,15 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 	return all, errors.Join(faults...)
 }
 
+// mark is the digest of the target that an inventory shows; empty where it would
+// help to guess a secret value.
+func (t *target) mark() string {
+	if isSecret(t.Object) || len(t.hidden) > 0 {
+		return ""
+	}
+	return t.built[:12]
+}
+
 // home is the namespace of objects that name none.
 func (a App) home() string {
 	if a.TargetNamespace != "" {
