@@ -58,6 +58,7 @@ type Engine struct {
 	neighbours func(context.Context, bump.Name, bump.Head) ([]Neighbour, error)
 	lineage    func(applied string, h bump.Head) (Lineage, error)
 	kinds      *kinds
+	maxPart    int // bytes of an inventory that one ConfigMap takes
 
 	mu      sync.Mutex
 	cluster string // identity of the cluster, once asked for
@@ -66,7 +67,7 @@ type Engine struct {
 
 // New returns an engine for the cluster that cfg reaches. It sends no request.
 func New(cfg *rest.Config, o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, build: o.Build, apps: map[bump.Name]*past{}}
+	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, maxPart: maxPart, build: o.Build, apps: map[bump.Name]*past{}}
 	if e.log == nil {
 		e.log = zap.NewNop()
 	}

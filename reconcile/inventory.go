@@ -43,7 +43,8 @@ type Inventory struct {
 	Objects []Entry `json:"objects,omitempty"` // sorted by kind, namespace and name
 
 	// live is the ConfigMap as last read or written; nil when there is none.
-	live *unstructured.Unstructured
+	live  *unstructured.Unstructured
+	parts []part // that live names
 }
 
 // Entry is one object of an inventory.
@@ -102,14 +103,35 @@ func (e *Engine) inventory(ctx context.Context, name bump.Name) (*Inventory, err
 	if err != nil {
 		return nil, fmt.Errorf("read inventory %s: %w", at, err)
 	}
-	if err := inv.decode(cm); err != nil {
+	if err := e.open(ctx, inv, cm); err != nil {
 		return nil, fmt.Errorf("read inventory %s: %w", at, err)
 	}
 	if inv.App != name {
 		return nil, fmt.Errorf("inventory %s belongs to app %s", at, inv.App)
 	}
-	inv.live = cm
 	return inv, nil
+}
+
+// open reads an inventory from its ConfigMap and the parts that this names.
+func (e *Engine) open(ctx context.Context, inv *Inventory, cm *unstructured.Unstructured) error {
+	for {
+		*inv = Inventory{App: inv.App}
+		if err := inv.decode(cm); err != nil {
+			return err
+		}
+		inv.live = cm
+		lines, err := e.readParts(ctx, inv.parts)
+		if err == nil {
+			inv.Objects, err = entriesOf(inv.Objects, lines)
+			return err
+		}
+		// Whoever wrote it meanwhile has taken the old parts away.
+		now, gone := e.client.Resource(configMaps).Namespace(e.namespace).Get(ctx, cm.GetName(), metav1.GetOptions{})
+		if gone != nil || now.GetResourceVersion() == cm.GetResourceVersion() {
+			return err
+		}
+		cm = now
+	}
 }
 
 func (inv *Inventory) decode(cm *unstructured.Unstructured) error {
@@ -127,19 +149,30 @@ func (inv *Inventory) decode(cm *unstructured.Unstructured) error {
 			return err
 		}
 	}
-	inv.Objects = nil
+	named, _, _ := unstructured.NestedString(cm.Object, "data", "parts")
+	var err error
+	if inv.parts, err = partsOf(named); err != nil {
+		return err
+	}
+	inv.Objects, err = entriesOf(nil, lines)
+	return err
+}
+
+// entriesOf reads entries, one a line, behind those that were read before.
+func entriesOf(all []Entry, lines string) ([]Entry, error) {
 	for line := range strings.Lines(lines) {
 		var entry Entry
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
-			return err
+			return nil, err
 		}
-		inv.Objects = append(inv.Objects, entry)
+		all = append(all, entry)
 	}
-	return nil
+	return all, nil
 }
 
-// encode returns the ConfigMap that stores the inventory.
-func (inv *Inventory) encode(namespace string) (*unstructured.Unstructured, error) {
+// encode returns the ConfigMap that stores the inventory, and the parts that its
+// entries need beside it, which it does not name yet. None is larger than limit.
+func (inv *Inventory) encode(namespace string, limit int) (*unstructured.Unstructured, []part, error) {
 	slices.SortFunc(inv.Objects, func(a, b Entry) int {
 		return strings.Compare(a.String()+a.APIVersion, b.String()+b.APIVersion)
 	})
@@ -147,25 +180,28 @@ func (inv *Inventory) encode(namespace string) (*unstructured.Unstructured, erro
 	head.Objects = nil // one a line, in a key of their own
 	state, err := json.MarshalIndent(head, "", "  ")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var lines bytes.Buffer
-	enc := json.NewEncoder(&lines)
-	for _, entry := range inv.Objects {
-		if err := enc.Encode(entry); err != nil {
-			return nil, err
+	lines := make([][]byte, len(inv.Objects))
+	for i, entry := range inv.Objects {
+		if lines[i], err = json.Marshal(entry); err != nil {
+			return nil, nil, err
 		}
+		lines[i] = append(lines[i], '\n')
 	}
 	fields := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]any{"state": string(state)}}
-	if lines.Len() <= maxPlain {
-		fields["data"].(map[string]any)["objects"] = lines.String()
+	var parts []part
+	if plain := bytes.Join(lines, nil); len(plain) <= min(maxPlain, limit) {
+		fields["data"].(map[string]any)["objects"] = string(plain)
+	} else if packed := pack(plain); len(packed) <= limit {
+		fields["binaryData"] = map[string]any{"objects.gz": base64.StdEncoding.EncodeToString(packed)}
 	} else {
-		fields["binaryData"] = map[string]any{"objects.gz": pack(lines.Bytes())}
+		parts = divide(lines, len(packed)/limit+1, limit)
 	}
 	cm := &unstructured.Unstructured{Object: fields}
 	cm.SetName(inventoryName(inv.App))
 	cm.SetNamespace(namespace)
-	cm.SetLabels(map[string]string{"app.kubernetes.io/managed-by": "hoist"})
+	cm.SetLabels(map[string]string{labelInventory: managedBy})
 	cm.SetAnnotations(map[string]string{
 		"hoist/app":      inv.App.String(),
 		"hoist/source":   inv.Repository + "//" + inv.Path,
@@ -174,18 +210,27 @@ func (inv *Inventory) encode(namespace string) (*unstructured.Unstructured, erro
 		"hoist/ready":    strconv.FormatBool(inv.Ready),
 		"hoist/reason":   inv.Reason,
 	})
-	return cm, nil
+	return cm, parts, nil
 }
 
-// pack and unpack are gzip in base64, as binaryData wants it.
-func pack(b []byte) string {
+// The label that inventories carry.
+const (
+	labelInventory = "app.kubernetes.io/managed-by"
+	managedBy      = "hoist"
+)
+
+func pack(b []byte) []byte {
 	var buf bytes.Buffer
 	w := gzip.NewWriter(&buf)
 	_, _ = w.Write(b) // a buffer takes everything
 	_ = w.Close()
-	return base64.StdEncoding.EncodeToString(buf.Bytes())
+	return buf.Bytes()
 }
 
+// maxUnpacked bounds what a damaged ConfigMap can become.
+const maxUnpacked = 256 << 20
+
+// unpack reads what pack made, from the base64 that binaryData has.
 func unpack(s string) (string, error) {
 	b, err := base64.StdEncoding.DecodeString(s)
 	if err != nil {
@@ -195,31 +240,29 @@ func unpack(s string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := io.ReadAll(io.LimitReader(r, 64<<20))
+	out, err := io.ReadAll(io.LimitReader(r, maxUnpacked+1))
+	if len(out) > maxUnpacked {
+		err = errors.New("it is too large to be an inventory")
+	}
 	return string(out), err
 }
 
 // write stores the inventory where it differs from what is stored. It fails if
 // somebody else wrote it since it was read.
 func (e *Engine) write(ctx context.Context, inv *Inventory) error {
-	cm, err := inv.encode(e.namespace)
+	cm, parts, err := inv.encode(e.namespace, e.maxPart)
 	if err != nil {
 		return err
 	}
-	at := e.client.Resource(configMaps).Namespace(e.namespace)
-	if inv.live == nil {
-		inv.live, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
-		if apierrors.IsNotFound(err) { // the namespace
-			if err = e.createNamespace(ctx); err == nil {
-				inv.live, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
-			}
+	if inv.stored(cm, parts) {
+		return nil
+	}
+	before := inv.parts
+	if err = e.writeParts(ctx, inv, parts); err == nil {
+		if parts != nil {
+			cm.Object["data"].(map[string]any)["parts"] = namesOf(parts)
 		}
-	} else if !inv.stored(cm) {
-		cm.SetResourceVersion(inv.live.GetResourceVersion())
-		var live *unstructured.Unstructured
-		if live, err = at.Update(ctx, cm, metav1.UpdateOptions{FieldManager: e.manager}); err == nil {
-			inv.live = live
-		}
+		err = e.writeHead(ctx, inv, cm)
 	}
 	switch {
 	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
@@ -227,17 +270,41 @@ func (e *Engine) write(ctx context.Context, inv *Inventory) error {
 	case err != nil:
 		return fmt.Errorf("write inventory %s/%s: %w", e.namespace, cm.GetName(), err)
 	}
+	inv.parts = parts
+	e.dropParts(ctx, inv.App, before, parts)
 	return nil
 }
 
-// stored says whether the cluster already holds what cm says.
-func (inv *Inventory) stored(cm *unstructured.Unstructured) bool {
-	for _, field := range []string{"data", "binaryData"} {
-		if digest(cm.Object[field]) != digest(inv.live.Object[field]) {
-			return false
+// writeHead writes the ConfigMap that the inventory begins with.
+func (e *Engine) writeHead(ctx context.Context, inv *Inventory, cm *unstructured.Unstructured) error {
+	at := e.client.Resource(configMaps).Namespace(e.namespace)
+	var live *unstructured.Unstructured
+	var err error
+	if inv.live == nil {
+		live, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
+		if apierrors.IsNotFound(err) { // the namespace
+			if err = e.createNamespace(ctx); err == nil {
+				live, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
+			}
 		}
+	} else {
+		cm.SetResourceVersion(inv.live.GetResourceVersion())
+		live, err = at.Update(ctx, cm, metav1.UpdateOptions{FieldManager: e.manager})
 	}
-	return true
+	if err == nil {
+		inv.live = live
+	}
+	return err
+}
+
+// stored says whether the cluster already holds what cm and its parts say.
+func (inv *Inventory) stored(cm *unstructured.Unstructured, parts []part) bool {
+	if inv.live == nil || !slices.EqualFunc(inv.parts, parts, func(a, b part) bool { return a.Sum == b.Sum }) {
+		return false
+	}
+	data, _, _ := unstructured.NestedMap(inv.live.Object, "data")
+	delete(data, "parts")
+	return digest(cm.Object["data"]) == digest(data) && digest(cm.Object["binaryData"]) == digest(inv.live.Object["binaryData"])
 }
 
 func (e *Engine) createNamespace(ctx context.Context) error {
