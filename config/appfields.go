@@ -4,6 +4,13 @@ package config
 func buildFields() map[string]known {
 	const pattern = ", a regular expression that has to match whole."
 	return map[string]known{
+		"apply[].cluster":                             {text: "Another cluster that the objects go to; the one where Hoist runs when absent."},
+		"apply[].cluster.kubeconfigSecretRef":         {text: "The Kubernetes Secret with its kubeconfig, in the namespace of the entry and the cluster where Hoist runs. Tokens and certificates have to be in it."},
+		"apply[].cluster.kubeconfigSecretRef.name":    {text: "Name of the Secret.", required: true},
+		"apply[].cluster.kubeconfigSecretRef.key":     {text: "Key that holds the kubeconfig; value, or value.yaml, when absent."},
+		"apply[].cluster.kubeconfigSecretDir":         {text: "A directory with the same keys as files, instead of kubeconfigSecretRef."},
+		"apply[].cluster.context":                     {text: "Context of the kubeconfig; its current one when absent."},
+		"apply[].serviceAccountName":                  {text: "A ServiceAccount of that cluster, in the namespace of the entry, that objects are written as; Hoist itself when absent."},
 		"apply[].postBuild":                           {text: "Replaces ${variables} in what was built."},
 		"apply[].postBuild.substitute":                {text: "Values by name; they go before those of substituteFrom."},
 		"apply[].postBuild.substituteFrom":            {text: "ConfigMaps and Secrets with further values, in the namespace of the entry; read at every apply."},

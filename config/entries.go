@@ -86,6 +86,9 @@ func (b *builder) addUpdate(o origin, u Update) {
 }
 
 func (b *builder) addApp(o origin, a App) {
+	if a.Cluster != nil {
+		o.settle(&a.Cluster.KubeconfigSecretDir)
+	}
 	b.check(o, "", a.Check())
 	b.dependencies(o, a)
 	if b.add(b.apps, "app", a.Name, o) {

@@ -7,6 +7,7 @@ import (
 	"hoist/bump"
 	"hoist/gitpush"
 	"hoist/policy"
+	"hoist/reconcile"
 	"hoist/scanner"
 	"hoist/setter"
 )
@@ -160,14 +161,22 @@ func (b *builder) checkoutBranches() {
 }
 
 func addKustomization(b *builder, o fluxObject) {
-	o.rename = renamed(map[string]string{"repository": "sourceRef.name"})
+	o.rename = renamed(map[string]string{"repository": "sourceRef.name", "cluster.kubeconfigSecretRef": "kubeConfig.secretRef"})
 	var a App
 	var more struct {
-		Source sourceRef `json:"sourceRef"`
+		Source     sourceRef `json:"sourceRef"`
+		KubeConfig *struct {
+			SecretRef *reconcile.KeyRef `json:"secretRef"`
+		} `json:"kubeConfig"`
 	}
 	o.dec.decode(o.spec, "spec", &a.App, &more)
 	a.Name, a.Repository = o.name, more.Source.Name
 	a.RepositoryName = b.source(o, more.Source)
+	if k := more.KubeConfig; k != nil && k.SecretRef != nil {
+		a.Cluster = &reconcile.ClusterRef{KubeconfigSecretRef: k.SecretRef}
+	} else if k != nil && !b.known(o.doc, "spec.kubeConfig") {
+		b.say(o.origin, "kubeConfig", "has no secretRef", "name the Secret with the kubeconfig")
+	}
 	for i := range a.HealthChecks {
 		if h := &a.HealthChecks[i]; h.APIVersion == "" && h.Kind != "" {
 			h.APIVersion = usualVersion(h.Kind)

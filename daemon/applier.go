@@ -44,15 +44,17 @@ type engine interface {
 // meanwhile; a newer revision ends the wait for an older one.
 type applier struct {
 	app    config.App
-	engine func() (engine, error)
+	engine func(context.Context, config.App) (engine, error)
 	house  *House
-	slots  chan struct{} // how many apps may be written at once
+	slots  chan struct{} // how many apps may be written to its cluster at once
 	wakes  chan struct{}
+	moves  chan struct{} // its cluster is reached in another way
 	drifts chan struct{} // wakes of the watches
 
 	controls chan struct{} // something was asked for
 	fetched  chan error    // the fetch for a request is over
 	branch   *branch
+	lookout  *lookout
 
 	needs []*applier // the apps that this one waits for
 	feeds []*applier // the apps that wait for this one
@@ -69,9 +71,9 @@ type applier struct {
 	rests     bool               // it was suspended when last looked at
 	request   *reconcile.Request // that is being answered
 	taken     string             // ID of the last request
-	followed  bool
-	last      bump.Result // how the last apply settled
-	unwell    time.Time   // since when something of it is on its way; zero when nothing is
+	on        engine             // that follows the app; nil before its first apply
+	last      bump.Result        // how the last apply settled
+	unwell    time.Time          // since when something of it is on its way; zero when nothing is
 	grace     time.Duration
 
 	mu    sync.Mutex
@@ -114,6 +116,7 @@ func signal(c chan struct{}) {
 func (a *applier) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	defer func() { a.lookout.change(ctx, a.on, nil) }()
 	defer a.endWait()
 	for {
 		var again time.Duration // 0 for as planned
@@ -127,6 +130,8 @@ func (a *applier) run(ctx context.Context) {
 		case <-a.drifts:
 			a.mend(ctx)
 			a.attend(ctx)
+		case <-a.moves:
+			again = a.moved(ctx)
 		case <-a.controls:
 			again = a.asked(ctx)
 		case err := <-a.fetched:
@@ -206,11 +211,10 @@ const longestTrust = time.Hour
 // quiet tells whether a look at the whole app would find nothing: the watches
 // see all of it and saw nothing.
 func (a *applier) quiet() bool {
-	e, err := a.engine()
 	a.mu.Lock()
 	ready := a.ready == a.applied
 	a.mu.Unlock()
-	return err == nil && ready && time.Since(a.looked) < longestTrust && e.Quiet(a.app.Name)
+	return a.on != nil && ready && time.Since(a.looked) < longestTrust && a.on.Quiet(a.app.Name)
 }
 
 // readsValues tells whether an app has values that no watch sees.
@@ -236,11 +240,10 @@ func (a *applier) mend(ctx context.Context) {
 
 func (a *applier) mended(ctx context.Context) (err error) {
 	defer recovered("mend "+a.app.Name.Name, a.house.metrics.panics, &err)
-	e, err := a.engine()
-	if err != nil || a.built == nil {
-		return err
+	if a.on == nil || a.built == nil {
+		return nil
 	}
-	return a.inSlot(ctx, func() error { return e.Mend(ctx, a.app.App, a.built, a.builtAt) })
+	return a.inSlot(ctx, func() error { return a.on.Mend(ctx, a.app.App, a.built, a.builtAt) })
 }
 
 func (a *applier) wanted() *revision {
@@ -301,12 +304,8 @@ func (a *applier) apply(ctx context.Context, r revision) error {
 func (a *applier) write(ctx context.Context, r revision) (result bump.Result, e engine, err error) {
 	result = bump.Result{App: a.app.Name, Head: r.head}
 	defer recovered("apply "+a.app.Name.Name, a.house.metrics.panics, &err)
-	if e, err = a.engine(); err != nil {
+	if e, err = a.engage(ctx); err != nil {
 		return result, nil, fmt.Errorf("apply %s: %w", a.app.Name.Name, err)
-	}
-	if !a.followed {
-		e.Follow(a.app.App, func() { signal(a.drifts) })
-		a.followed = true
 	}
 	before, beforeFrom, beforeAt := a.built, a.builtFrom, a.builtAt
 	set, err := a.build(ctx, r) // builds have turns of their own

@@ -122,9 +122,9 @@ func name(n string) bump.Name { return bump.Name{Namespace: "hoist", Name: n} }
 func appliersOf(t *testing.T, e engine, apps ...config.App) (*live, func(hash string)) {
 	t.Helper()
 	cfg := &config.Config{Apply: apps}
-	l := &live{house: Open(cfg, Options{Log: zap.NewNop()}), branches: map[bump.Name]*branch{name("fleet"): {}}}
+	l := &live{house: Open(cfg, Options{Log: zap.NewNop()}), branches: map[bump.Name]*branch{name("fleet"): {}}, lookout: newLookout()}
 	l.house.controls.take(nil, nil)
-	l.bringAppliers(Doors{Apply: func(*House) (engine, error) { return e, nil }})
+	l.bringAppliers(Doors{Apply: func(context.Context, *House, config.App) (engine, error) { return e, nil }})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for _, a := range l.appliers {

@@ -21,8 +21,8 @@ func (a *applier) attend(ctx context.Context) {
 	if a.waiting != nil || a.last.Head != a.applied || a.applied.Hash == "" || !asksForHealth(a.app.App) || a.suspension() != nil {
 		return
 	}
-	e, err := a.engine()
-	if err != nil {
+	e := a.on
+	if e == nil {
 		return
 	}
 	failed, pending := e.Unwell(a.app.App)

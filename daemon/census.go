@@ -16,6 +16,7 @@ import (
 // and again only when its files changed.
 type census struct {
 	apps  []config.App
+	near  func(ctx context.Context, app bump.Name, other config.App) bool // both are applied to one cluster
 	build reconcile.BuildFunc
 
 	mu     sync.Mutex
@@ -31,8 +32,8 @@ type countedApp struct {
 	from   fs.FS
 }
 
-func newCensus(apps []config.App, build reconcile.BuildFunc) *census {
-	return &census{apps: apps, build: build, newest: map[bump.Name]revision{}, counted: map[bump.Name]countedApp{}}
+func newCensus(apps []config.App, near func(context.Context, bump.Name, config.App) bool, build reconcile.BuildFunc) *census {
+	return &census{apps: apps, near: near, build: build, newest: map[bump.Name]revision{}, counted: map[bump.Name]countedApp{}}
 }
 
 // arrived tells of a new revision, before any app is offered it.
@@ -42,7 +43,7 @@ func (c *census) arrived(r revision) {
 	c.newest[r.head.Repository] = r
 }
 
-// neighbours returns the other apps on the repository of app, as they are at h.
+// neighbours returns the other apps on the repository and the cluster of app, as they are at h.
 // Of a revision that is not the newest nothing is said: others may be further.
 func (c *census) neighbours(ctx context.Context, app bump.Name, h bump.Head) ([]reconcile.Neighbour, error) {
 	c.mu.Lock()
@@ -55,7 +56,7 @@ func (c *census) neighbours(ctx context.Context, app bump.Name, h bump.Head) ([]
 	defer c.counting.Unlock()
 	var all []reconcile.Neighbour
 	for _, a := range c.apps {
-		if a.RepositoryName != h.Repository || a.Name == app {
+		if a.RepositoryName != h.Repository || a.Name == app || !c.near(ctx, app, a) {
 			continue
 		}
 		n, ok := c.counted[a.Name]

@@ -3,12 +3,14 @@ package daemon
 import (
 	"context"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"hoist/bump"
+	"hoist/config"
 	"hoist/reconcile"
 )
 
@@ -114,22 +116,26 @@ func repositorySubject(n bump.Name) reconcile.Subject {
 }
 func imageSubject(n bump.Name) reconcile.Subject { return reconcile.Subject{Kind: "image", Name: n} }
 
-// controlled tells whether there is a cluster in which people could ask for
-// anything: a laptop that only updates images is not to touch the one that its
-// kubeconfig happens to name.
-func (h *House) controlled() bool {
-	return len(h.Config.Apply) > 0 || h.opt.Kubeconfig != "" || os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+// Controlled tells whether there is a cluster in which people could ask for
+// anything: a laptop that only updates images, or only applies to clusters whose
+// kubeconfigs are in directories, is not to touch the one that its own kubeconfig
+// happens to name.
+func (h *House) Controlled() bool {
+	here := func(a config.App) bool {
+		return a.Cluster == nil || a.Cluster.KubeconfigSecretRef != nil || a.PostBuild != nil && len(a.PostBuild.SubstituteFrom) > 0
+	}
+	return slices.ContainsFunc(h.Config.Apply, here) || h.opt.Kubeconfig != "" || os.Getenv("KUBERNETES_SERVICE_HOST") != ""
 }
 
 // control follows what people ask for until ctx ends.
 func (l *live) control(ctx context.Context) {
 	c := l.house.controls
-	if l.engine == nil || !l.house.controlled() {
+	if l.engine == nil || !l.house.Controlled() {
 		c.take(nil, nil)
 		l.controlsSeen(ctx, nil)
 		return
 	}
-	e, err := l.engine()
+	e, err := l.engine(ctx, config.App{}) // of the cluster where we run
 	if err != nil {
 		c.take(nil, err)
 		l.controlsSeen(ctx, nil)

@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -54,6 +52,7 @@ type House struct {
 	orders   map[bump.Name]plan.Order
 	sites    *setter.Cache
 	secrets  *secretStore
+	clusters *clusters
 	status   *statusBoard
 	controls *controls
 	metrics  *Metrics
@@ -65,7 +64,6 @@ type House struct {
 
 	mu      sync.Mutex
 	mirrors map[bump.Name]*gitpush.Mirror
-	engine  *reconcile.Engine
 	census  *census
 	scratch string // temporary data directory of a Reader, removed by Close
 }
@@ -101,7 +99,6 @@ func Open(cfg *config.Config, o Options) *House {
 		build:    reconcile.Build,
 		mirrors:  make(map[bump.Name]*gitpush.Mirror),
 	}
-	h.census = newCensus(cfg.Apply, h.build)
 	for _, i := range cfg.Images {
 		h.images[i.Name] = i
 	}
@@ -115,6 +112,8 @@ func Open(cfg *config.Config, o Options) *House {
 		}
 		return kubernetes.NewForConfig(rc)
 	}, o.Now)
+	h.clusters = newClusters(h)
+	h.census = newCensus(cfg.Apply, h.near, h.build)
 	return h
 }
 
@@ -132,6 +131,7 @@ func newScanner(o Options) *scanner.Scanner {
 func (h *House) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.clusters.close()
 	var failed []error
 	for name, m := range h.mirrors {
 		failed = append(failed, m.Close())
@@ -151,23 +151,6 @@ func (h *House) cluster() (*rest.Config, error) {
 		}
 	})
 	return h.rest, h.restErr
-}
-
-// Engine returns the reconciler of the cluster.
-func (h *House) Engine() (*reconcile.Engine, error) {
-	rc, err := h.cluster()
-	if err != nil {
-		return nil, err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.engine == nil {
-		h.engine, err = reconcile.New(rc, reconcile.Options{
-			Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now,
-			Build: h.build, Drifted: h.status.drifted, Neighbours: h.census.neighbours, Lineage: h.lineage,
-		})
-	}
-	return h.engine, err
 }
 
 // Mirror returns the mirror of a repository, opened once.
@@ -239,44 +222,4 @@ func (h *House) awake() []gitpush.Repository {
 func (h *House) rests(app config.App) bool {
 	r, _ := h.Config.Repository(app.RepositoryName)
 	return app.Suspend || r.Suspend
-}
-
-// Controls reads what people asked of the entries at run time.
-func (h *House) Controls(ctx context.Context) (map[reconcile.Subject]reconcile.Control, error) {
-	if len(h.Config.Apply) == 0 && !h.controlled() {
-		return nil, nil
-	}
-	e, err := h.Engine()
-	if err != nil {
-		return nil, err
-	}
-	return e.Controls(ctx)
-}
-
-// Recorded is what the cluster remembers of an app.
-type Recorded struct {
-	App       config.App
-	Inventory reconcile.Inventory
-}
-
-// Recorded reads the inventory of every app.
-func (h *House) Recorded(ctx context.Context) ([]Recorded, error) {
-	if len(h.Config.Apply) == 0 {
-		return nil, nil
-	}
-	engine, err := h.Engine()
-	if err != nil {
-		return nil, err
-	}
-	var all []Recorded
-	var failed []error
-	for _, app := range h.Config.Apply {
-		i, err := engine.Inventory(ctx, app.Name)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		all = append(all, Recorded{app, i})
-	}
-	return all, errors.Join(failed...)
 }

@@ -57,7 +57,7 @@ func health(w io.Writer, s Status) {
 		fmt.Fprintf(w, "repository %s: %s\n", p.Name, okOr(p.Error))
 	}
 	for _, a := range s.Apps {
-		fmt.Fprintf(w, "app %s: %s\n", a.Name, okOr(a.Reason))
+		fmt.Fprintf(w, "app %s: %s\n", On(a.Name, a.Cluster), okOr(a.Reason))
 	}
 }
 

@@ -12,26 +12,27 @@ import (
 	"go.uber.org/zap"
 
 	"hoist/bump"
+	"hoist/config"
 	"hoist/gitpush"
 	"hoist/scanner"
 	"hoist/webhook"
 )
 
-// maxApplies is how many apps are written to the cluster at once.
+// maxApplies is how many apps are written to one cluster at once.
 const maxApplies = 16
 
 // Doors are the two ways out into the world. They are chosen once, by the verb.
 type Doors struct {
 	Push  func(*gitpush.Mirror) pushFunc
-	Apply func(*House) (engine, error)
+	Apply func(context.Context, *House, config.App) (engine, error)
 }
 
 // OpenDoors let everything through: pushes and applies.
 func OpenDoors() Doors {
 	return Doors{
 		Push: func(m *gitpush.Mirror) pushFunc { return m.Push },
-		Apply: func(h *House) (engine, error) {
-			e, err := h.Engine()
+		Apply: func(ctx context.Context, h *House, app config.App) (engine, error) {
+			e, err := h.engineOf(ctx, app)
 			if err != nil {
 				return nil, err
 			}
@@ -85,13 +86,14 @@ type live struct {
 	appliers []*applier
 	vote     *elections
 	hooks    http.Handler
-	engine   func() (engine, error)
+	engine   func(context.Context, config.App) (engine, error)
+	lookout  *lookout
 }
 
 // bring opens the mirrors and wires branches and appliers. A repository whose
 // mirror cannot be opened is an error: without disk nothing works.
 func (h *House) bring(doors Doors) (*live, error) {
-	l := &live{house: h, branches: make(map[bump.Name]*branch)}
+	l := &live{house: h, branches: make(map[bump.Name]*branch), lookout: newLookout()}
 	l.vote = newElections(h, l.wakeBranches)
 	for _, r := range h.awake() {
 		w, m, err := h.walker(r)
@@ -112,18 +114,22 @@ func (h *House) bring(doors Doors) (*live, error) {
 
 func (l *live) bringAppliers(doors Doors) {
 	h := l.house
-	l.engine = func() (engine, error) { return doors.Apply(h) }
-	slots := make(chan struct{}, maxApplies)
+	l.engine = func(ctx context.Context, app config.App) (engine, error) { return doors.Apply(ctx, h, app) }
+	slots := make(map[siteKey]chan struct{})
 	byName := make(map[bump.Name]*applier)
 	for _, app := range h.Config.Apply {
 		if h.rests(app) {
 			continue
 		}
+		at := siteOf(app)
+		if slots[at] == nil {
+			slots[at] = make(chan struct{}, maxApplies)
+		}
 		a := &applier{
-			app: app, house: h, slots: slots, wakes: make(chan struct{}, 1), drifts: make(chan struct{}, 1),
+			app: app, house: h, slots: slots[at], lookout: l.lookout, moves: make(chan struct{}, 1), wakes: make(chan struct{}, 1), drifts: make(chan struct{}, 1),
 			controls: make(chan struct{}, 1), fetched: make(chan error, 1), grace: healthGrace, branch: l.branches[app.RepositoryName],
 			engine: l.engine,
-			log:    h.log.Named("daemon").With(zap.String("app", app.Name.String())),
+			log:    h.log.Named("daemon").With(appFields(app)...),
 		}
 		byName[app.Name] = a
 		l.appliers = append(l.appliers, a)
@@ -150,7 +156,7 @@ func (l *live) run(ctx context.Context) {
 		wg.Go(func() { a.run(ctx) })
 	}
 	wg.Go(func() { l.vote.run(ctx) })
-	wg.Go(func() { l.watch(ctx) })
+	wg.Go(func() { l.house.clusters.follow(ctx, l.moved) })
 	wg.Go(func() { l.control(ctx) })
 	var sources []scanner.Source
 	for _, i := range l.house.Config.Images {
@@ -160,17 +166,25 @@ func (l *live) run(ctx context.Context) {
 	}
 	l.house.scanner.Run(ctx, sources, l.scanned)
 	wg.Wait()
+	l.lookout.wait()
 }
 
-// watch follows what the apps applied. A cluster that cannot be reached at all
-// is what every app says already.
-func (l *live) watch(ctx context.Context) {
-	if len(l.appliers) == 0 {
-		return
+// moved tells the apps of a cluster that it is reached in another way now.
+func (l *live) moved(s *site) {
+	for _, a := range l.appliers {
+		if siteOf(a.app) == s.key {
+			signal(a.moves)
+		}
 	}
-	if e, err := l.engine(); err == nil {
-		e.Watch(ctx)
+}
+
+// appFields name an app in the log.
+func appFields(app config.App) []zap.Field {
+	fields := []zap.Field{zap.String("app", app.Name.String())}
+	if name := app.ClusterName(); name != "" {
+		fields = append(fields, zap.String("cluster", name))
 	}
+	return fields
 }
 
 // scanned takes the outcome of a scan in, and wakes the repositories whose

@@ -45,7 +45,7 @@ func NewMetrics() *Metrics {
 		reloads:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"}),
 		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_panics_total", Help: "Tasks that ended in an internal error."}),
 		sites:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_sites", Help: "Marked fields in the newest pass, by verdict."}, []string{"repository", "outcome"}),
-		ready:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_app_ready", Help: "1 when the app is applied and healthy at the newest revision, else 0."}, []string{"app"}),
+		ready:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_app_ready", Help: "1 when the app is applied and healthy at the newest revision, else 0. The cluster is empty for the one where Hoist runs."}, []string{"app", "cluster"}),
 		held:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_app_refused", Help: "1 while a guard holds back the newest revision of an app, else 0."}, []string{"app", "guard"}),
 		refused:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "hoist_config_refused", Help: "1 while the newest configuration is refused and an older one runs, else 0."}),
 		passSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "hoist_pass_seconds", Help: "Duration of a pass over a repository.",

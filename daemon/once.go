@@ -86,9 +86,10 @@ func (h *House) push(ctx context.Context, p Planned) ([]bump.Commit, error) {
 
 // AppOf is the outcome of one app, or what stopped it.
 type AppOf struct {
-	App    bump.Name
-	Result bump.Result
-	Err    error
+	App     bump.Name
+	Cluster string // "" for the one where we run
+	Result  bump.Result
+	Err     error
 }
 
 // Apply applies every app at the given heads and waits for the health that it
@@ -100,7 +101,7 @@ func (h *House) Apply(ctx context.Context, heads map[bump.Name]bump.Head) []AppO
 	asked, err := h.Controls(ctx)
 	for _, app := range inOrder(h.Config.Apply) {
 		if err != nil { // it could be suspended
-			all = append(all, AppOf{App: app.Name, Err: fmt.Errorf("apply %s: %w", app.Name.Name, err)})
+			all = append(all, AppOf{App: app.Name, Cluster: app.ClusterName(), Err: fmt.Errorf("apply %s: %w", app.Name.Name, err)})
 			continue
 		}
 		if h.rests(app) || asked[appSubject(app.Name)].Suspended.At(h.opt.Now()) {
@@ -109,7 +110,7 @@ func (h *House) Apply(ctx context.Context, heads map[bump.Name]bump.Head) []AppO
 		}
 		result, err := h.applyOnce(ctx, app, heads, ready)
 		ready[app.Name] = err == nil && result.Ready
-		all = append(all, AppOf{App: app.Name, Result: result, Err: err})
+		all = append(all, AppOf{App: app.Name, Cluster: app.ClusterName(), Result: result, Err: err})
 	}
 	return all
 }
@@ -124,7 +125,7 @@ func (h *House) applyOnce(ctx context.Context, app config.App, heads map[bump.Na
 	if err != nil {
 		return bump.Result{App: app.Name}, fmt.Errorf("apply %s: %w", app.Name.Name, err)
 	}
-	engine, err := h.Engine()
+	engine, err := h.clusters.ready(ctx, app)
 	if err != nil {
 		return bump.Result{App: app.Name}, fmt.Errorf("apply %s: %w", app.Name.Name, err)
 	}
@@ -169,6 +170,7 @@ func (h *House) Heads(ctx context.Context) (map[bump.Name]bump.Head, error) {
 // Difference is what an apply of an app would change.
 type Difference struct {
 	App         bump.Name
+	Cluster     string // "" for the one where we run
 	Head        bump.Head
 	Differences []reconcile.Difference
 	Err         error
@@ -182,8 +184,8 @@ func (h *House) Diff(ctx context.Context, heads map[bump.Name]bump.Head) []Diffe
 		if h.rests(app) {
 			continue
 		}
-		d := Difference{App: app.Name, Head: heads[app.RepositoryName]}
-		engine, err := h.Engine()
+		d := Difference{App: app.Name, Cluster: app.ClusterName(), Head: heads[app.RepositoryName]}
+		engine, err := h.clusters.ready(ctx, app)
 		if err == nil {
 			var r revision
 			if r, err = h.revision(app, heads); err == nil {
@@ -209,8 +211,8 @@ func (h *House) DiffPlanned(ctx context.Context, planned []Planned) []Difference
 			continue
 		}
 		proposal := planned[i].Proposal
-		d := Difference{App: app.Name, Head: proposal.Head}
-		engine, err := h.Engine()
+		d := Difference{App: app.Name, Cluster: app.ClusterName(), Head: proposal.Head}
+		engine, err := h.clusters.ready(ctx, app)
 		if err == nil {
 			d.Differences, err = engine.Diff(ctx, app.App, newOverlay(proposal.Tree, proposal.Drafts))
 		}

@@ -41,6 +41,7 @@ type CommitPlan struct {
 // AppPlan is what an apply of the planned commits would change in the cluster.
 type AppPlan struct {
 	App     string       `json:"app"`
+	Cluster string       `json:"cluster,omitempty"` // empty for the one where Hoist runs
 	Error   string       `json:"error,omitempty"`
 	Objects []ObjectPlan `json:"objects"`
 }
@@ -85,7 +86,7 @@ func (v PlanView) Commits() int {
 func InCluster(differences []Difference) []AppPlan {
 	var all []AppPlan
 	for _, d := range differences {
-		app := AppPlan{App: d.App.String(), Error: text(d.Err), Objects: []ObjectPlan{}}
+		app := AppPlan{App: d.App.String(), Cluster: d.Cluster, Error: text(d.Err), Objects: []ObjectPlan{}}
 		for _, o := range d.Differences {
 			app.Objects = append(app.Objects, ObjectPlan{Object: o.Object.String(), Action: string(o.Action), Reason: o.Reason, Diff: o.Diff})
 		}

@@ -19,6 +19,9 @@ type requestCounter struct {
 	requests *prometheus.CounterVec
 }
 
+// WrappedRoundTripper serves those who look for the transport below.
+func (c requestCounter) WrappedRoundTripper() http.RoundTripper { return c.next }
+
 func (c requestCounter) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.requests.WithLabelValues(verbOf(r)).Inc()
 	return c.next.RoundTrip(r)

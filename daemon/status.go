@@ -75,6 +75,7 @@ type VerdictLine struct {
 // AppStatus is the last apply of an app.
 type AppStatus struct {
 	Name    string         `json:"name"`
+	Cluster string         `json:"cluster,omitempty"` // empty for the one where we run
 	Head    string         `json:"head,omitempty"`
 	Ready   bool           `json:"ready"`
 	Reason  string         `json:"reason,omitempty"`
@@ -132,7 +133,7 @@ func newStatusBoard(cfg *config.Config, m *Metrics) *statusBoard {
 		b.repositories[r.Name] = &RepositoryStatus{Name: r.Name.String()}
 	}
 	for _, a := range cfg.Apply {
-		b.apps[a.Name] = &AppStatus{Name: a.Name.String(), Reason: "not applied yet"}
+		b.apps[a.Name] = &AppStatus{Name: a.Name.String(), Cluster: a.ClusterName(), Reason: "not applied yet"}
 	}
 	return b
 }
@@ -196,9 +197,9 @@ func (b *statusBoard) applied(r bump.Result, err error) {
 	if err != nil {
 		s.Reason = err.Error()
 	}
-	b.metrics.ready.WithLabelValues(r.App.Name).Set(0)
+	b.metrics.ready.WithLabelValues(r.App.Name, s.Cluster).Set(0)
 	if s.Ready {
-		b.metrics.ready.WithLabelValues(r.App.Name).Set(1)
+		b.metrics.ready.WithLabelValues(r.App.Name, s.Cluster).Set(1)
 	}
 	b.refused(r.App.Name, refusalOf(err))
 	for action, n := range r.Counts() {

@@ -21,6 +21,11 @@ type App struct {
 	Repository string `json:"repository"`
 	// Path is a directory of the repository, the root when empty.
 	Path string `json:"path,omitempty"`
+	// Cluster is where the objects go; the cluster where Hoist runs when nil.
+	Cluster *ClusterRef `json:"cluster,omitempty"`
+	// ServiceAccountName is an account of that cluster, in the namespace of the
+	// entry, that the objects are written as; Hoist's own when empty.
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 	// Interval is how often the cluster is compared with the last revision although nothing changed; 10m when zero.
 	Interval bump.Duration `json:"interval,omitempty"`
 	// RetryInterval is how soon a failed apply is tried again; when zero, the
@@ -125,6 +130,7 @@ func (a App) Check() []bump.Fault {
 			fault("targetNamespace", "%q: %s", a.TargetNamespace, m)
 		}
 	}
+	a.checkCluster(fault)
 	a.checkDrift(fault)
 	faults = append(faults, a.Overlay.check(dirOf(a.Path))...)
 	faults = append(faults, a.PostBuild.check()...)

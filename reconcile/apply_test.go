@@ -310,7 +310,7 @@ func TestDenialsAreListed(t *testing.T) {
 	limited := &field{t: t, ns: f.ns, app: f.app}
 	limited.connect(cfg)
 	limited.eng.namespace = f.ns // where it may write
-	limited.eng.cluster = "known"
+	limited.eng.cluster.uid = "known"
 	r, err := limited.try(apps("a.yaml", configMap("a", "1"), "s.yaml", "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: s}\n"), f.head())
 	if err == nil || !strings.Contains(err.Error(), "apps/s.yaml") || !strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("error = %v, want that s.yaml is forbidden", err)
@@ -385,7 +385,7 @@ func TestInventoryOfAnotherCluster(t *testing.T) {
 	f := newField(t)
 	f.apply(apps("a.yaml", configMap("a", "1")))
 	f.engine()
-	f.eng.cluster = "another"
+	f.eng.cluster.uid = "another"
 	f.line.reset()
 	if _, err := f.try(apps("b.yaml", configMap("b", "1")), f.head()); err == nil || !strings.Contains(err.Error(), "another cluster") {
 		t.Errorf("error = %v, want that the inventory is another cluster's", err)

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 
 	"hoist/bump"
 )
@@ -141,6 +142,16 @@ func (e *Engine) Answer(ctx context.Context, s Subject, a Answer) error {
 	return e.control(ctx, s, "answer", a)
 }
 
+// asked is where people ask: the ConfigMaps beside the inventories in the cluster
+// where Hoist runs, wherever an app is applied.
+func (e *Engine) asked() (dynamic.ResourceInterface, error) {
+	home, err := e.home()
+	if err != nil {
+		return nil, err
+	}
+	return home.own.Resource(configMaps).Namespace(e.namespace), nil
+}
+
 // control writes one key of a subject's ConfigMap. Every key has a field manager
 // of its own, so that nobody overwrites what another one says.
 func (e *Engine) control(ctx context.Context, s Subject, field string, v any) error {
@@ -161,15 +172,19 @@ func (e *Engine) control(ctx context.Context, s Subject, field string, v any) er
 	if err != nil {
 		return err
 	}
+	home, err := e.home()
+	if err != nil {
+		return err
+	}
 	force := true
 	write := func() error {
-		_, err := e.client.Resource(configMaps).Namespace(e.namespace).Patch(ctx, cm.GetName(), types.ApplyPatchType, body,
+		_, err := home.own.Resource(configMaps).Namespace(e.namespace).Patch(ctx, cm.GetName(), types.ApplyPatchType, body,
 			metav1.PatchOptions{FieldManager: e.manager + "-" + field, Force: &force})
 		return err
 	}
 	err = write()
 	if apierrors.IsNotFound(err) { // the namespace
-		if err = e.createNamespace(ctx); err == nil {
+		if err = e.createNamespace(ctx, home); err == nil {
 			err = write()
 		}
 	}
@@ -186,7 +201,11 @@ func (e *Engine) Controls(ctx context.Context) (map[Subject]Control, error) {
 }
 
 func (e *Engine) controls(ctx context.Context) (all map[Subject]Control, version string, err error) {
-	list, err := e.client.Resource(configMaps).Namespace(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: labelControl})
+	asked, err := e.asked()
+	if err != nil {
+		return nil, "", err
+	}
+	list, err := asked.List(ctx, metav1.ListOptions{LabelSelector: labelControl})
 	if err != nil {
 		return nil, "", fmt.Errorf("read what is suspended from namespace %s: %w", e.namespace, err)
 	}
@@ -248,7 +267,11 @@ func (e *Engine) followControls(ctx context.Context, seen func(map[Subject]Contr
 		return err
 	}
 	seen(all, nil)
-	events, err := e.client.Resource(configMaps).Namespace(e.namespace).Watch(ctx, metav1.ListOptions{LabelSelector: labelControl, ResourceVersion: version})
+	asked, err := e.asked()
+	if err != nil {
+		return err
+	}
+	events, err := asked.Watch(ctx, metav1.ListOptions{LabelSelector: labelControl, ResourceVersion: version})
 	if err != nil {
 		return err
 	}
@@ -274,11 +297,15 @@ var ErrUnanswered = errors.New("no daemon answered")
 // Await waits for the answer to a request and calls progress with every word of
 // it. A request that nobody takes within patience is withdrawn.
 func (e *Engine) Await(ctx context.Context, s Subject, id string, patience time.Duration, progress func(Answer)) (Answer, error) {
+	asked, err := e.asked()
+	if err != nil {
+		return Answer{}, err
+	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	var last Answer
 	for began := time.Now(); ; {
-		cm, err := e.client.Resource(configMaps).Namespace(e.namespace).Get(ctx, controlName(s), metav1.GetOptions{})
+		cm, err := asked.Get(ctx, controlName(s), metav1.GetOptions{})
 		if err != nil {
 			return last, fmt.Errorf("read the answer: %w", err)
 		}

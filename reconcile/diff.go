@@ -122,7 +122,7 @@ func (e *Engine) diffRemoved(ctx context.Context, app bump.Name, en Entry) (Diff
 	if err != nil {
 		return d, fmt.Errorf("read %s: %w", en, err)
 	}
-	live, err := e.at(r, en.Namespace).Get(ctx, en.Name, metav1.GetOptions{})
+	live, err := e.leftover(ctx, r, en)
 	if apierrors.IsNotFound(err) {
 		return d, nil
 	}

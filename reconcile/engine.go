@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
@@ -32,6 +31,13 @@ type Options struct {
 	// Drifted is told of every drift that is put right, reported or given up on. It
 	// is called from several goroutines and must not block; nobody is told when nil.
 	Drifted func(app bump.Name, d Drift)
+	// Account is who touches the objects; whoever the credentials of the cluster
+	// are when empty. Inventories are always kept by the latter, so that an account
+	// with few rights can neither lack that right nor misuse it.
+	Account string
+	// Home leads to the ConfigMaps and Secrets that apps name, which are where Hoist
+	// runs; this cluster when nil.
+	Home func() (*Cluster, error)
 	// Neighbours answers with the other apps on the repository of app at h, and with
 	// an error where h is not the newest revision. Nil means that there are none.
 	Neighbours func(ctx context.Context, app bump.Name, h bump.Head) ([]Neighbour, error)
@@ -51,8 +57,10 @@ type Engine struct {
 	namespace  string
 	now        func() time.Time
 	build      BuildFunc
-	client     dynamic.Interface
+	cluster    *Cluster
+	client     dynamic.Interface // of the account
 	metadata   metadata.Interface
+	home       func() (*Cluster, error)
 	drifted    func(bump.Name, Drift)
 	watches    *watches
 	neighbours func(context.Context, bump.Name, bump.Head) ([]Neighbour, error)
@@ -60,13 +68,21 @@ type Engine struct {
 	kinds      *kinds
 	maxPart    int // bytes of an inventory that one ConfigMap takes
 
-	mu      sync.Mutex
-	cluster string // identity of the cluster, once asked for
-	apps    map[bump.Name]*past
+	mu   sync.Mutex
+	apps map[bump.Name]*past
 }
 
 // New returns an engine for the cluster that cfg reaches. It sends no request.
 func New(cfg *rest.Config, o Options) (*Engine, error) {
+	c, err := Connect(cfg, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	return c.Engine(o)
+}
+
+// Engine returns an engine for the cluster. It sends no request.
+func (c *Cluster) Engine(o Options) (*Engine, error) {
 	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, maxPart: maxPart, build: o.Build, apps: map[bump.Name]*past{}}
 	if e.log == nil {
 		e.log = zap.NewNop()
@@ -83,23 +99,16 @@ func New(cfg *rest.Config, o Options) (*Engine, error) {
 	if e.build == nil {
 		e.build = Build
 	}
-	cfg = rest.CopyConfig(cfg)
-	if cfg.WarningHandlerWithContext == nil && cfg.WarningHandler == nil {
-		cfg.WarningHandlerWithContext = warnings{e.log}
-	}
-	client, err := dynamic.NewForConfig(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("reach the cluster: %w", err)
-	}
-	e.client = client
-	if e.metadata, err = metadata.NewForConfig(cfg); err != nil {
-		return nil, fmt.Errorf("reach the cluster: %w", err)
+	e.cluster, e.kinds, e.home = c, c.kinds, o.Home
+	if e.home == nil {
+		e.home = func() (*Cluster, error) { return c, nil }
 	}
 	e.drifted, e.watches, e.neighbours, e.lineage = o.Drifted, newWatches(), o.Neighbours, o.Lineage
 	if e.drifted == nil {
 		e.drifted = func(bump.Name, Drift) {}
 	}
-	e.kinds, err = newKinds(cfg)
+	var err error
+	e.client, e.metadata, err = c.clients(o.Account)
 	return e, err
 }
 
@@ -133,24 +142,6 @@ func (w warnings) HandleWarningHeaderWithContext(_ context.Context, code int, _ 
 }
 
 var namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-
-// identity returns what tells this cluster from all others.
-func (e *Engine) identity(ctx context.Context) (string, error) {
-	e.mu.Lock()
-	known := e.cluster
-	e.mu.Unlock()
-	if known != "" {
-		return known, nil
-	}
-	ns, err := e.client.Resource(namespaces).Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-	if err != nil {
-		return "", fmt.Errorf("read the cluster's identity from namespace %s: %w", metav1.NamespaceSystem, err)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.cluster = string(ns.GetUID())
-	return e.cluster, nil
-}
 
 // past is what the engine saw of one app's objects when it wrote them last.
 type past struct {

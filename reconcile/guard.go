@@ -21,7 +21,7 @@ type Lineage struct {
 
 // guard refuses what must not be applied, unless a person confirmed it.
 func (p *pass) guard(ctx context.Context) error {
-	cluster, err := p.e.identity(ctx)
+	cluster, err := p.e.cluster.Identity(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,11 @@ func (p *pass) confirmed(ctx context.Context, r *Refusal) error {
 // confirmation reads what a person confirmed of an app; nil for nothing.
 func (e *Engine) confirmation(ctx context.Context, app bump.Name) (*Confirmation, error) {
 	s := Subject{"apply", app}
-	cm, err := e.client.Resource(configMaps).Namespace(e.namespace).Get(ctx, controlName(s), metav1.GetOptions{})
+	asked, err := e.asked()
+	if err != nil {
+		return nil, fmt.Errorf("read what was confirmed: %w", err)
+	}
+	cm, err := asked.Get(ctx, controlName(s), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

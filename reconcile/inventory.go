@@ -96,7 +96,7 @@ func (e *Engine) Inventory(ctx context.Context, name bump.Name) (Inventory, erro
 func (e *Engine) inventory(ctx context.Context, name bump.Name) (*Inventory, error) {
 	at := e.namespace + "/" + inventoryName(name)
 	inv := &Inventory{App: name}
-	cm, err := e.client.Resource(configMaps).Namespace(e.namespace).Get(ctx, inventoryName(name), metav1.GetOptions{})
+	cm, err := e.cluster.own.Resource(configMaps).Namespace(e.namespace).Get(ctx, inventoryName(name), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return inv, nil
 	}
@@ -126,7 +126,7 @@ func (e *Engine) open(ctx context.Context, inv *Inventory, cm *unstructured.Unst
 			return err
 		}
 		// Whoever wrote it meanwhile has taken the old parts away.
-		now, gone := e.client.Resource(configMaps).Namespace(e.namespace).Get(ctx, cm.GetName(), metav1.GetOptions{})
+		now, gone := e.cluster.own.Resource(configMaps).Namespace(e.namespace).Get(ctx, cm.GetName(), metav1.GetOptions{})
 		if gone != nil || now.GetResourceVersion() == cm.GetResourceVersion() {
 			return err
 		}
@@ -277,13 +277,13 @@ func (e *Engine) write(ctx context.Context, inv *Inventory) error {
 
 // writeHead writes the ConfigMap that the inventory begins with.
 func (e *Engine) writeHead(ctx context.Context, inv *Inventory, cm *unstructured.Unstructured) error {
-	at := e.client.Resource(configMaps).Namespace(e.namespace)
+	at := e.cluster.own.Resource(configMaps).Namespace(e.namespace)
 	var live *unstructured.Unstructured
 	var err error
 	if inv.live == nil {
 		live, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
 		if apierrors.IsNotFound(err) { // the namespace
-			if err = e.createNamespace(ctx); err == nil {
+			if err = e.createNamespace(ctx, e.cluster); err == nil {
 				live, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
 			}
 		}
@@ -307,10 +307,10 @@ func (inv *Inventory) stored(cm *unstructured.Unstructured, parts []part) bool {
 	return digest(cm.Object["data"]) == digest(data) && digest(cm.Object["binaryData"]) == digest(inv.live.Object["binaryData"])
 }
 
-func (e *Engine) createNamespace(ctx context.Context) error {
+func (e *Engine) createNamespace(ctx context.Context, in *Cluster) error {
 	ns := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
 	ns.SetName(e.namespace)
-	_, err := e.client.Resource(namespaces).Create(ctx, ns, metav1.CreateOptions{FieldManager: e.manager})
+	_, err := in.own.Resource(namespaces).Create(ctx, ns, metav1.CreateOptions{FieldManager: e.manager})
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}

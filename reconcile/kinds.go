@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,8 +24,8 @@ type kinds struct {
 	mapper *restmapper.DeferredDiscoveryRESTMapper
 }
 
-func newKinds(cfg *rest.Config) (*kinds, error) {
-	d, err := discovery.NewDiscoveryClientForConfig(cfg)
+func newKinds(cfg *rest.Config, client *http.Client) (*kinds, error) {
+	d, err := discovery.NewDiscoveryClientForConfigAndClient(cfg, client)
 	if err != nil {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}

@@ -114,7 +114,7 @@ func (e *Engine) readParts(ctx context.Context, parts []part) (string, error) {
 
 func (e *Engine) readPart(ctx context.Context, p part) (string, error) {
 	const whatNow = "nothing is applied or deleted; bring it back from a backup, or delete the inventory to begin anew: what left Git then stays in the cluster"
-	cm, err := e.client.Resource(configMaps).Namespace(e.namespace).Get(ctx, p.Name, metav1.GetOptions{})
+	cm, err := e.cluster.own.Resource(configMaps).Namespace(e.namespace).Get(ctx, p.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return "", fmt.Errorf("its part %s is missing: %s", p.Name, whatNow)
 	}
@@ -161,10 +161,10 @@ func (e *Engine) createPart(ctx context.Context, app bump.Name, p part, which st
 	cm.SetNamespace(e.namespace)
 	cm.SetLabels(map[string]string{labelPart: digestOf(app), "app.kubernetes.io/part-of": "hoist"})
 	cm.SetAnnotations(map[string]string{"hoist/app": app.String(), "hoist/part": which})
-	at := e.client.Resource(configMaps).Namespace(e.namespace)
+	at := e.cluster.own.Resource(configMaps).Namespace(e.namespace)
 	_, err := at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
 	if apierrors.IsNotFound(err) { // the namespace
-		if err = e.createNamespace(ctx); err == nil {
+		if err = e.createNamespace(ctx, e.cluster); err == nil {
 			_, err = at.Create(ctx, cm, metav1.CreateOptions{FieldManager: e.manager})
 		}
 	}
@@ -190,7 +190,7 @@ func (e *Engine) dropParts(ctx context.Context, app bump.Name, before, now []par
 			gone = append(gone, p.Name)
 		}
 	}
-	at := e.client.Resource(configMaps).Namespace(e.namespace)
+	at := e.cluster.own.Resource(configMaps).Namespace(e.namespace)
 	if len(gone) > 0 || len(before) != len(now) {
 		list, err := e.metadata.Resource(configMaps).Namespace(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: labelPart + "=" + digestOf(app)})
 		if err != nil {

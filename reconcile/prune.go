@@ -120,7 +120,7 @@ func (e *Engine) remove(ctx context.Context, app bump.Name, s street, en Entry) 
 		return fate{}, fmt.Errorf("delete %s: %w", en, err)
 	}
 	at := e.at(r, en.Namespace)
-	live, err := at.Get(ctx, en.Name, metav1.GetOptions{})
+	live, err := e.leftover(ctx, r, en)
 	if apierrors.IsNotFound(err) {
 		return fate{gone: true}, nil
 	}

@@ -33,7 +33,8 @@ type PostBuild struct {
 	Lenient bool `json:"lenient,omitempty"`
 }
 
-// SubstituteSource is a ConfigMap or Secret in the namespace of the app's name.
+// SubstituteSource is a ConfigMap or Secret in the namespace of the app's name, in
+// the cluster where Hoist runs.
 type SubstituteSource struct {
 	Kind     string `json:"kind"`
 	Name     string `json:"name"`
@@ -83,12 +84,19 @@ type variables struct {
 // variables reads the values of an app.
 func (e *Engine) variables(ctx context.Context, a App) (variables, error) {
 	v := variables{values: map[string]string{}}
+	var home *Cluster
+	if len(a.PostBuild.SubstituteFrom) > 0 {
+		var err error
+		if home, err = e.home(); err != nil {
+			return v, fmt.Errorf("substitute from namespace %s: %w", a.Name.Namespace, err)
+		}
+	}
 	for _, s := range a.PostBuild.SubstituteFrom {
 		resource := schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 		if s.Kind == "Secret" {
 			resource.Resource = "secrets"
 		}
-		o, err := e.client.Resource(resource).Namespace(a.Name.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
+		o, err := home.own.Resource(resource).Namespace(a.Name.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
 		if s.Optional && apierrors.IsNotFound(err) {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hoist/daemon"
 	"hoist/reconcile"
 )
 
@@ -23,7 +24,7 @@ func confirmFlags(cmd *cobra.Command) confirmation {
 
 // give keeps the word in the cluster and returns the revision that it is about,
 // "" without one.
-func (c confirmation) give(ctx context.Context, e *reconcile.Engine, s reconcile.Subject) (revision string, err error) {
+func (c confirmation) give(ctx context.Context, h *daemon.House, s reconcile.Subject) (revision string, err error) {
 	if *c.prune == "" && *c.rewind == "" {
 		return "", nil
 	}
@@ -47,6 +48,10 @@ func (c confirmation) give(ctx context.Context, e *reconcile.Engine, s reconcile
 	}
 	if !strings.HasPrefix(revision, word.Prune) || !strings.HasPrefix(revision, word.Rewind) {
 		return "", fmt.Errorf("--confirm-prune %s and --confirm-rewind %s are two commits: confirm one", word.Prune, word.Rewind)
+	}
+	e, err := h.EngineOf(ctx, s.Name) // what it confirms is in the app's cluster
+	if err != nil {
+		return "", err
 	}
 	return revision, e.Confirm(ctx, s.Name, word)
 }

@@ -28,7 +28,7 @@ stays. A suspended repository is neither fetched nor pushed to.`,
 	}
 	reason := cmd.Flags().String("reason", "", "why, for those who wonder")
 	long := cmd.Flags().Duration("for", 0, "how long; until hoist resume when absent")
-	controlling(cmd, []string{"apply", "repository"}, func(ctx context.Context, e *reconcile.Engine, s reconcile.Subject) error {
+	controlling(cmd, []string{"apply", "repository"}, func(ctx context.Context, _ *daemon.House, e *reconcile.Engine, s reconcile.Subject) error {
 		if *long < 0 || cmd.Flags().Changed("for") && *long == 0 {
 			return fmt.Errorf("--for %s: expected a time to come, such as 2h", *long)
 		}
@@ -53,7 +53,7 @@ func newResume() *cobra.Command {
 		Long: `resume ends what hoist suspend began. The app is compared and put right at once.
 "suspend: true" in the configuration is another thing, and ends there.`,
 	}
-	controlling(cmd, []string{"apply", "repository"}, func(ctx context.Context, e *reconcile.Engine, s reconcile.Subject) error {
+	controlling(cmd, []string{"apply", "repository"}, func(ctx context.Context, _ *daemon.House, e *reconcile.Engine, s reconcile.Subject) error {
 		if err := e.Suspend(ctx, s, nil); err != nil {
 			return err
 		}
@@ -79,9 +79,9 @@ cluster. The word is kept in the cluster and ends when the app has moved on.`,
 	confirm := confirmFlags(cmd)
 	once := cmd.Flags().Bool("once-while-suspended", false, "also when it is suspended, which it stays")
 	patience := cmd.Flags().Duration("patience", 15*time.Second, "how long a daemon may take to begin")
-	controlling(cmd, []string{"apply", "repository", "image"}, func(ctx context.Context, e *reconcile.Engine, s reconcile.Subject) error {
+	controlling(cmd, []string{"apply", "repository", "image"}, func(ctx context.Context, h *daemon.House, e *reconcile.Engine, s reconcile.Subject) error {
 		r := reconcile.Request{ID: rand.Text(), At: time.Now().UTC().Truncate(time.Second), OnceWhileSuspended: *once}
-		confirmed, err := confirm.give(ctx, e, s)
+		confirmed, err := confirm.give(ctx, h, s)
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ cluster. The word is kept in the cluster and ends when the app has moved on.`,
 }
 
 // controlling makes cmd a verb about one entry of the configuration.
-func controlling(cmd *cobra.Command, kinds []string, do func(context.Context, *reconcile.Engine, reconcile.Subject) error) {
+func controlling(cmd *cobra.Command, kinds []string, do func(context.Context, *daemon.House, *reconcile.Engine, reconcile.Subject) error) {
 	cmd.Args = cobra.RangeArgs(1, 2) // "apply/shop" or "apply shop"
 	s := newSettings(cmd, "warn")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -124,11 +124,15 @@ func controlling(cmd *cobra.Command, kinds []string, do func(context.Context, *r
 		if err != nil {
 			return err
 		}
+		if !h.Controlled() {
+			return &exitError{code: 1, err: fmt.Errorf("%s: there is no cluster in which it could be asked for", subject),
+				hints: []string{"all apps are on clusters of kubeconfigSecretDir: give --kubeconfig to the daemon and to this, which is where such things are kept"}}
+		}
 		e, err := h.Engine()
 		if err != nil {
 			return err
 		}
-		return do(cmd.Context(), e, subject)
+		return do(cmd.Context(), h, e, subject)
 	}
 }
 

@@ -46,16 +46,16 @@ what an apply would change. Nothing is changed. It exits as kubectl diff does:
 }
 
 func printDifference(w io.Writer, d daemon.Difference) int {
-	n := 0
+	n, app := 0, daemon.On(d.App.Name, d.Cluster)
 	for _, o := range d.Differences {
 		if o.Action == bump.Skipped { // an apply would leave it as it is: no difference
-			fmt.Fprintf(w, "%s: %s stays: %s\n", d.App.Name, o.Object, o.Reason)
+			fmt.Fprintf(w, "%s: %s stays: %s\n", app, o.Object, o.Reason)
 			continue
 		}
 		n++
-		fmt.Fprintf(w, "%s: %s %s\n", d.App.Name, o.Object, o.Action)
+		fmt.Fprintf(w, "%s: %s %s\n", app, o.Object, o.Action)
 		for _, f := range o.Drift {
-			fmt.Fprintf(w, "%s: drift: %s\n", d.App.Name, f)
+			fmt.Fprintf(w, "%s: drift: %s\n", app, f)
 		}
 		fmt.Fprint(w, o.Diff)
 	}

@@ -143,14 +143,14 @@ func printApps(out io.Writer, apps []daemon.AppOf) (changed int, failed []error)
 		touched := n[bump.Created] + n[bump.Configured] + n[bump.Deleted]
 		changed += touched
 		if touched > 0 {
-			fmt.Fprintf(out, "%s: %s applied: %d created, %d configured, %d unchanged, %d deleted\n", a.App.Name,
+			fmt.Fprintf(out, "%s: %s applied: %d created, %d configured, %d unchanged, %d deleted\n", daemon.On(a.App.Name, a.Cluster),
 				bump.Short(a.Result.Head.Hash), n[bump.Created], n[bump.Configured], n[bump.Unchanged], n[bump.Deleted])
 		}
 		switch {
 		case a.Err != nil:
 			failed = append(failed, a.Err)
 		case !a.Result.Ready:
-			failed = append(failed, fmt.Errorf("app %s is not ready: %s", a.App.Name, a.Result.Reason))
+			failed = append(failed, fmt.Errorf("app %s is not ready: %s", daemon.On(a.App.Name, a.Cluster), a.Result.Reason))
 		}
 	}
 	return changed, failed

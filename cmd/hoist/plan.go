@@ -93,7 +93,7 @@ func printPlan(w io.Writer, p daemon.PlanView) error {
 		if a.Error != "" {
 			continue // stderr tells
 		}
-		fmt.Fprintf(w, "\nin the cluster, by app %s: %s\n", a.App, sumOf(a.Objects))
+		fmt.Fprintf(w, "\nin the cluster, by app %s: %s\n", daemon.On(a.App, a.Cluster), sumOf(a.Objects))
 		for _, o := range a.Objects {
 			fmt.Fprintf(w, "\n%s %s%s\n%s", o.Object, o.Action, behind(": ", o.Reason), o.Diff)
 		}

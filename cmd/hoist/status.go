@@ -60,6 +60,7 @@ type standingRepository struct {
 
 type standingApp struct {
 	Name    string    `json:"name"`
+	Cluster string    `json:"cluster,omitempty"` // empty for the one where hoist runs
 	Applied string    `json:"applied,omitempty"` // revision in the cluster
 	Behind  bool      `json:"behind"`            // the repository has another head
 	Objects int       `json:"objects"`
@@ -81,10 +82,13 @@ func standing(h *daemon.House, heads map[bump.Name]bump.Head, apps []daemon.Reco
 	}
 	for _, a := range apps {
 		i := a.Inventory
-		row := standingApp{Name: a.App.Name.String(), Applied: i.Revision, Objects: len(i.Objects), Time: i.Applied, Ready: i.Ready, Reason: i.Reason}
+		row := standingApp{Name: a.App.Name.String(), Cluster: a.App.ClusterName(), Applied: i.Revision, Objects: len(i.Objects), Time: i.Applied, Ready: i.Ready, Reason: i.Reason}
 		head, ok := heads[a.App.RepositoryName]
 		row.Behind = ok && head.String() != i.Revision
-		if i.Revision == "" {
+		switch {
+		case a.Err != nil:
+			row.Behind, row.Reason = false, "not known: "+a.Err.Error()
+		case i.Revision == "":
 			row.Reason = "not applied yet"
 		}
 		out.Apps = append(out.Apps, row)
@@ -136,7 +140,7 @@ func printStanding(cmd *cobra.Command, s standingOutput) error {
 		if a.Behind && a.Applied != "" && why == "" {
 			why = "the repository is ahead"
 		}
-		rows = append(rows, []string{a.Name, ready, a.Applied, why})
+		rows = append(rows, []string{daemon.On(a.Name, a.Cluster), ready, a.Applied, why})
 	}
 	return table(w, rows)
 }
