@@ -189,7 +189,7 @@ func (a *applier) reached(r revision) bool {
 		!a.quiet() || !sameInputs(a.built, a.builtFrom, r.tree) {
 		return false
 	}
-	if e, err := a.engine(); err != nil || !e.Reached(a.app.Name, r.head) {
+	if !a.on.Reached(a.app.Name, r.head) {
 		return false
 	}
 	a.log.Debug("revision has nothing for this app", zap.String("commit", bump.Short(r.head.Hash)))
