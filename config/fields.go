@@ -180,6 +180,7 @@ func nativeFields() map[string]known {
 	}
 	maps.Copy(t, ruleFields())
 	maps.Copy(t, buildFields())
+	maps.Copy(t, healthFields())
 	order := []string{"asc", "desc"}
 	for _, s := range []string{"images", "policies"} {
 		t[s+"[].policy"] = known{text: "The order of the tags: exactly one of semver, alphabetical, numerical, calver, newestBuild.", required: s == "policies"}

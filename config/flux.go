@@ -53,9 +53,10 @@ var fluxOthers = map[string]string{
 // fluxObject is a Flux document while it is read.
 type fluxObject struct {
 	origin
-	name bump.Name
-	spec *yaml.Node
-	dec  *decoder
+	name   bump.Name
+	labels map[string]string
+	spec   *yaml.Node
+	dec    *decoder
 }
 
 // flux reads a Flux document.
@@ -132,8 +133,9 @@ var metadataKeys = []string{
 // envelope reads what every Kubernetes object has around its spec.
 func (b *builder) envelope(o *fluxObject) {
 	var meta struct {
-		Name      string `json:"name"`
-		Namespace string `json:"namespace"`
+		Name      string            `json:"name"`
+		Namespace string            `json:"namespace"`
+		Labels    map[string]string `json:"labels"`
 	}
 	hasMeta := false
 	for k, v := range pairs(o.doc.root) {
@@ -158,7 +160,7 @@ func (b *builder) envelope(o *fluxObject) {
 			o.dec.unknown(k, "", []string{"apiVersion", "kind", "metadata", "spec", "status"})
 		}
 	}
-	o.name = bump.Name{Namespace: meta.Namespace, Name: meta.Name}
+	o.name, o.labels = bump.Name{Namespace: meta.Namespace, Name: meta.Name}, meta.Labels
 	if o.name.Namespace == "" {
 		o.name.Namespace = fluxNamespace
 	}

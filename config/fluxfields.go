@@ -170,7 +170,7 @@ func kustomizationFields() []fluxField {
 		{path: "healthChecks[].namespace"},
 		{path: "dependsOn[].name", required: true},
 		{path: "dependsOn[].namespace"},
-		{path: "dependsOn[].readyExpr", versions: "v1", fate: refused, note: "remove it: an app is ready when its objects are healthy"},
+		{path: "dependsOn[].readyExpr", versions: "v1"},
 		{path: "validation", versions: beforeV1, fate: meaningless, note: "every object is validated by the API server before it is applied"},
 		{path: "deletionPolicy", versions: "v1", fate: refused, harmless: "Orphan", note: "what an entry applied stays when the entry is removed"},
 		{path: "force", fate: refused, harmless: "false", note: "immutable fields are reported, not recreated"},
@@ -185,7 +185,11 @@ func kustomizationFields() []fluxField {
 		{path: "serviceAccountName"},
 		{path: "patchesStrategicMerge", versions: beforeV1, fate: refused, note: patches},
 		{path: "patchesJson6902", versions: beforeV1, fate: refused, note: patches},
-		{path: "healthCheckExprs", versions: "v1", fate: refused, note: "remove them: health is what kstatus says"},
+		{path: "healthCheckExprs[].apiVersion", versions: "v1", required: true},
+		{path: "healthCheckExprs[].kind", versions: "v1", required: true},
+		{path: "healthCheckExprs[].current", versions: "v1", required: true},
+		{path: "healthCheckExprs[].failed", versions: "v1"},
+		{path: "healthCheckExprs[].inProgress", versions: "v1"},
 		{path: "driftIgnoreRules", versions: "v1", fate: refused, note: "write this entry in the native form, which has ignore"},
 	}
 }

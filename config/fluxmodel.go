@@ -177,6 +177,14 @@ func addKustomization(b *builder, o fluxObject) {
 	} else if k != nil && !b.known(o.doc, "spec.kubeConfig") {
 		b.say(o.origin, "kubeConfig", "has no secretRef", "name the Secret with the kubeconfig")
 	}
+	for key, value := range o.labels {
+		if !strings.Contains(key, fluxDomain) { // those say which Kustomization applied the document
+			if a.Labels == nil {
+				a.Labels = map[string]string{}
+			}
+			a.Labels[key] = value
+		}
+	}
 	for i := range a.HealthChecks {
 		if h := &a.HealthChecks[i]; h.APIVersion == "" && h.Kind != "" {
 			h.APIVersion = usualVersion(h.Kind)

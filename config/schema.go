@@ -10,6 +10,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"hoist/bump"
+	"hoist/reconcile"
 	"hoist/scanner"
 )
 
@@ -55,8 +56,10 @@ func Schema() ([]byte, error) {
 // entrySchema is the schema of the entries of a section: that of all its parts together.
 func entrySchema(s section) (*jsonschema.Schema, error) {
 	opts := &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
-		reflect.TypeFor[bump.Duration]():   {Type: "string", Pattern: durationPattern, Examples: []any{"30s", "5m", "1h30m"}},
-		reflect.TypeFor[scanner.Percent](): {Type: "string", Pattern: `^([1-9][0-9]?|100)%$`, Examples: []any{"50%"}},
+		reflect.TypeFor[bump.Duration]():        {Type: "string", Pattern: durationPattern, Examples: []any{"30s", "5m", "1h30m"}},
+		reflect.TypeFor[reconcile.HealthExpr](): {Type: "string"},
+		reflect.TypeFor[reconcile.ReadyExpr]():  {Type: "string"},
+		reflect.TypeFor[scanner.Percent]():      {Type: "string", Pattern: `^([1-9][0-9]?|100)%$`, Examples: []any{"50%"}},
 	}}
 	var whole *jsonschema.Schema
 	for _, part := range s.parts() {

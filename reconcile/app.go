@@ -39,6 +39,8 @@ type App struct {
 	Wait bool `json:"wait,omitempty"`
 	// HealthChecks are objects, applied by this entry or not, that have to be healthy.
 	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
+	// HealthCheckExprs say how healthy objects of a kind are, for Wait and HealthChecks.
+	HealthCheckExprs []HealthCheckExpr `json:"healthCheckExprs,omitempty"`
 	// TargetNamespace replaces the namespace of every namespaced object.
 	TargetNamespace string `json:"targetNamespace,omitempty"`
 	Overlay
@@ -61,6 +63,8 @@ type App struct {
 	Ignore []IgnoreRule `json:"ignore,omitempty"`
 	// DependsOn names entries that have to be ready first.
 	DependsOn []DependencyRef `json:"dependsOn,omitempty"`
+	// Labels are for the ready expressions of other entries.
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // HealthCheck names an object whose health an app waits for.
@@ -79,6 +83,8 @@ func (h HealthCheck) object() bump.Object {
 type DependencyRef struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace,omitempty"`
+	// ReadyExpr says whether it is ready; it takes the place of what is asked else.
+	ReadyExpr ReadyExpr `json:"readyExpr,omitzero"`
 }
 
 const (
@@ -141,6 +147,7 @@ func (a App) Check() []bump.Fault {
 			}
 		}
 	}
+	a.checkHealthExprs(fault)
 	for i, d := range a.DependsOn {
 		switch {
 		case d.Name == "":

@@ -86,7 +86,7 @@ func (e *Engine) read(ctx context.Context, t *target) (*unstructured.Unstructure
 func (e *Engine) seenOf(t *target, live *unstructured.Unstructured) seen {
 	return seen{
 		built: t.built, live: digestLive(live), ours: digestOurs(t.Object, live), held: digestHeld(live.GetManagedFields(), e.manager),
-		uid: string(live.GetUID()), generation: live.GetGeneration(), health: healthOf(live),
+		uid: string(live.GetUID()), generation: live.GetGeneration(), health: t.judge.of(live),
 	}
 }
 

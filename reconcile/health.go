@@ -42,6 +42,9 @@ func healthOf(o *unstructured.Unstructured) health {
 	if err != nil {
 		return health{status.UnknownStatus, err.Error()}
 	}
+	if condition := toldBy[o.GroupVersionKind().GroupKind()]; condition != "" && r.Status == current {
+		return byCondition(o, condition)
+	}
 	return health{r.Status, r.Message}
 }
 
@@ -63,7 +66,7 @@ func (e *Engine) Health(ctx context.Context, a App, r bump.Result) (bump.Result,
 	}
 	within, cancel := context.WithTimeout(ctx, a.Within())
 	defer cancel()
-	v := e.await(within, refs)
+	v := e.await(within, refs, a.judge())
 	if ctx.Err() != nil {
 		return r, fmt.Errorf("wait for health: %w", context.Cause(ctx))
 	}
@@ -152,6 +155,8 @@ func sorted(m map[bump.Object]health) []bump.Object {
 
 // wait is what the watches of one [Engine.await] share.
 type wait struct {
+	judge judge
+
 	mu      sync.Mutex
 	pending map[bump.Object]health
 	failed  bool
@@ -174,7 +179,7 @@ func (w *wait) see(o bump.Object, h health) {
 
 // await watches objects until all are healthy, one has failed for good, or ctx
 // is done. One watch serves all objects of a resource and namespace.
-func (e *Engine) await(ctx context.Context, refs []ref) verdict {
+func (e *Engine) await(ctx context.Context, refs []ref, j judge) verdict {
 	if len(refs) == 0 {
 		return verdict{}
 	}
@@ -184,7 +189,7 @@ func (e *Engine) await(ctx context.Context, refs []ref) verdict {
 	}
 	ctx, over := context.WithCancel(ctx)
 	defer over()
-	w := &wait{pending: map[bump.Object]health{}, over: over}
+	w := &wait{judge: j, pending: map[bump.Object]health{}, over: over}
 	groups := map[place][]bump.Object{}
 	for _, r := range refs {
 		p := place{r.resource, r.object.Namespace}
@@ -236,7 +241,7 @@ func (e *Engine) follow(ctx context.Context, r resource, namespace string, only 
 		name := list.Items[i].GetName()
 		there[name] = true
 		if o, ok := byName[name]; ok {
-			w.see(o, healthOf(&list.Items[i]))
+			w.see(o, w.judge.of(&list.Items[i]))
 		}
 	}
 	for name, o := range byName {
@@ -264,7 +269,7 @@ func (e *Engine) follow(ctx context.Context, r resource, namespace string, only 
 		case ev.Type == watch.Deleted:
 			w.see(o, health{status.NotFoundStatus, "was deleted"})
 		default:
-			w.see(o, healthOf(live))
+			w.see(o, w.judge.of(live))
 		}
 	}
 	return nil

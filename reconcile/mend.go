@@ -66,7 +66,7 @@ func (e *Engine) Mend(ctx context.Context, a App, set *Set, h bump.Head) error {
 		})
 	}
 	_ = g.Wait() // errors are in errs
-	return errors.Join(errors.Join(errs...), e.recordNew(ctx, a.Name, h, targets, outcomes))
+	return errors.Join(gathered(errs, func(i int) *target { return targets[i] }), e.recordNew(ctx, a.Name, h, targets, outcomes))
 }
 
 // only are the manifests of a set that may be one of the keys: the namespace of
@@ -115,7 +115,7 @@ func (e *Engine) mend(ctx context.Context, a App, past *past, t *target, live *u
 	}
 	if live != nil {
 		as.uid, was.uid, was.live = string(live.GetUID()), string(live.GetUID()), digestLive(live)
-		was.generation, was.health = live.GetGeneration(), healthOf(live)
+		was.generation, was.health = live.GetGeneration(), t.judge.of(live)
 		intact := digestOurs(t.Object, live) == was.ours && digestHeld(live.GetManagedFields(), e.manager) == was.held
 		if intact || live.GetDeletionTimestamp() != nil { // what is being deleted comes back when it is gone
 			past.put(t.key, was)

@@ -269,7 +269,7 @@ func (p *pass) stage(ctx context.Context, batch []int, live map[key]*unstructure
 	for at, i := range batch {
 		p.note(i, outcomes[at], errs[at])
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := gathered(errs, func(at int) *target { return p.targets[batch[at]] }); err != nil {
 		return err
 	}
 	return p.established(ctx, batch)
@@ -280,6 +280,7 @@ func (p *pass) note(i int, o outcome, err error) {
 	r := &p.results[i]
 	if err != nil {
 		r.Action, r.Reason = bump.Failed, err.Error()
+		p.past.homeless(r.Object, err)
 		return
 	}
 	r.Action = o.action
@@ -311,5 +312,5 @@ func (p *pass) established(ctx context.Context, batch []int) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return p.e.await(ctx, pending).err()
+	return p.e.await(ctx, pending, nil).err()
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
@@ -51,6 +52,7 @@ type target struct {
 	recorded bool // the inventory says that this revision of it was applied
 
 	yielded []yielded // fields that are left to others
+	judge   judge     // says how healthy it is
 }
 
 // locate finds the place of every object of the set: the resource of its kind
@@ -61,7 +63,7 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 	if err != nil {
 		return nil, err
 	}
-	brought := defined(set.Objects)
+	brought, j := defined(set.Objects), a.judge()
 	var (
 		all    []*target
 		faults []error
@@ -69,10 +71,13 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 	)
 	for _, m := range set.Objects {
 		gvk := m.Object.GroupVersionKind()
-		t := &target{Manifest: Manifest{m.Object.DeepCopy(), m.File, m.hidden}, stage: stageOf(gvk.GroupKind())}
+		t := &target{Manifest: Manifest{m.Object.DeepCopy(), m.File, m.hidden}, stage: stageOf(gvk.GroupKind()), judge: j}
 		var err error
 		if t.resource, t.young = brought[gvk]; !t.young {
 			if t.resource, err = e.kinds.resource(ctx, gvk); err != nil {
+				if meta.IsNoMatchError(err) {
+					err = fmt.Errorf("%w: its CustomResourceDefinition is not in the cluster; tried again by itself", err)
+				}
 				faults = append(faults, fmt.Errorf("%s: %s: %w", m.where(), nameOf(m.Object), err))
 				continue
 			}

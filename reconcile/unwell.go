@@ -71,7 +71,7 @@ func (e *Engine) Unwell(a App) (failed, pending []string) {
 	}
 	if f := w.followers[a.Name]; f != nil {
 		for k := range f.checks {
-			if h, ok := w.healthOf(k); ok {
+			if h, ok := w.checkOf(f, k); ok {
 				asked[k] = h
 			}
 		}

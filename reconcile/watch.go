@@ -26,6 +26,12 @@ type place struct {
 	kind schema.GroupVersionKind
 	resource
 	namespace string
+	whole     bool // objects are seen with all their fields, although their kind has no health
+}
+
+// holds tells whether an object is in the place.
+func (p place) holds(k key) bool {
+	return k.group == p.kind.Group && k.kind == p.kind.Kind && (p.namespace == "" || k.namespace == p.namespace)
 }
 
 // watches is what the engine watches and what came of it. One watch follows all
@@ -53,6 +59,8 @@ type follower struct {
 	wake     func()
 	off      bool         // nobody asks for its drift
 	checks   map[key]bool // objects whose health it asks for, its own or not
+	judge    judge
+	checkups map[key]health // of checks that others applied, by the judge
 	places   map[place]bool
 	suspects map[key]observation
 }
@@ -74,11 +82,13 @@ type observation struct {
 func (e *Engine) Follow(a App, wake func()) {
 	e.watches.mu.Lock()
 	defer e.watches.mu.Unlock()
-	f := &follower{past: e.past(a.Name), wake: wake, off: a.Drift == DriftOff, suspects: map[key]observation{}, checks: map[key]bool{}}
+	f := &follower{past: e.past(a.Name), wake: wake, off: a.Drift == DriftOff, suspects: map[key]observation{}, checks: map[key]bool{},
+		judge: a.judge(), checkups: map[key]health{}}
 	for _, k := range a.checked() {
 		f.checks[k] = true
 	}
 	e.watches.followers[a.Name] = f
+	e.watches.announce()
 }
 
 // Watch follows what the apps applied until ctx ends. A watch that is lost is
@@ -131,6 +141,7 @@ func (w *watches) watchOf(p place) place {
 	if !w.narrow[p.gvr] {
 		p.namespace = ""
 	}
+	p.whole = w.judged(p.kind.GroupKind())
 	return p
 }
 
@@ -151,7 +162,7 @@ func (w *watches) cover(app bump.Name, targets []*target) {
 	}
 	places := map[place]bool{}
 	for _, t := range targets {
-		places[place{t.Object.GroupVersionKind(), t.resource, t.object.Namespace}] = true
+		places[place{kind: t.Object.GroupVersionKind(), resource: t.resource, namespace: t.object.Namespace}] = true
 	}
 	if !maps.Equal(places, f.places) {
 		f.places = places
@@ -170,7 +181,7 @@ func (e *Engine) Quiet(app bump.Name) bool {
 		return false
 	}
 	for k := range f.checks {
-		if _, ok := w.healthOf(k); !ok {
+		if _, ok := w.checkOf(f, k); !ok {
 			return false // nobody watches it
 		}
 	}
@@ -309,6 +320,7 @@ func (w *watches) missing(p place, there map[key]bool) {
 				wakes = append(wakes, f.wake)
 			}
 		}
+		f.absent(p, there)
 	}
 	w.seeing[p] = true
 	w.mu.Unlock()
@@ -323,7 +335,7 @@ func (p *past) keys(at place) []key {
 	defer p.mu.Unlock()
 	var all []key
 	for k := range p.objects {
-		if k.group == at.kind.Group && k.kind == at.kind.Kind && (at.namespace == "" || k.namespace == at.namespace) {
+		if at.holds(k) {
 			all = append(all, k)
 		}
 	}
@@ -428,14 +440,17 @@ func (e *Engine) events(p place, events watch.Interface, version *string) error 
 func (e *Engine) saw(p place, o metav1.Object, gone bool) key {
 	k := key{p.kind.Group, p.kind.Kind, o.GetNamespace(), o.GetName()}
 	labels := o.GetLabels()
+	marked := bump.Name{Namespace: labels[labelAppNamespace], Name: labels[labelApp]}
 	seen := observation{gone: gone}
-	if !gone {
+	if gone {
+		e.watches.examine(k, nil, marked)
+	} else {
 		seen.held = digestHeld(o.GetManagedFields(), e.manager)
 		if whole, ok := o.(*unstructured.Unstructured); ok {
-			seen.whole, seen.uid, seen.generation, seen.health = true, string(o.GetUID()), o.GetGeneration(), healthOf(whole)
+			seen.whole, seen.uid, seen.generation, seen.health = true, string(o.GetUID()), o.GetGeneration(), e.watches.examine(k, whole, marked)
 		}
 	}
-	e.watches.see(k, seen, bump.Name{Namespace: labels[labelAppNamespace], Name: labels[labelApp]})
+	e.watches.see(k, seen, marked)
 	return k
 }
 
@@ -463,7 +478,7 @@ type page struct {
 }
 
 func (e *Engine) eyes(p place) eyes {
-	if !slices.Contains(stateless, p.kind.GroupKind()) {
+	if p.whole || !slices.Contains(stateless, p.kind.GroupKind()) {
 		at := e.at(p.resource, p.namespace)
 		return eyes{watch: at.Watch, list: func(ctx context.Context, o metav1.ListOptions) (page, error) {
 			list, err := at.List(ctx, o)
