@@ -56,7 +56,7 @@ type applier struct {
 	branch   *branch
 	lookout  *lookout
 
-	needs []*applier // the apps that this one waits for
+	needs []need     // the apps that this one waits for
 	feeds []*applier // the apps that wait for this one
 	log   *zap.Logger
 
@@ -76,9 +76,10 @@ type applier struct {
 	unwell    time.Time          // since when something of it is on its way; zero when nothing is
 	grace     time.Duration
 
-	mu    sync.Mutex
-	want  *revision
-	ready bump.Head // the head at which the app was last ready
+	mu     sync.Mutex
+	want   *revision
+	ready  bump.Head // the head at which the app was last ready
+	stands standing
 }
 
 // waiting is a wait for the health of a revision.
@@ -172,6 +173,7 @@ func (a *applier) look(ctx context.Context, r revision) (again time.Duration) {
 	}
 	if reason := a.blocked(r.head); reason != "" {
 		a.house.status.applied(bump.Result{App: a.app.Name, Head: r.head, Reason: reason}, nil)
+		a.stand(standing{ready: "False", reason: standsDependency, message: reason})
 		a.progress(ctx, reason)
 		return a.next(nil)
 	}
@@ -261,20 +263,6 @@ func (a *applier) next(err error) time.Duration {
 	return d + rand.N(d/10+1)
 }
 
-// blocked returns what the app waits for: a dependency on the same repository
-// has to be ready at the same revision, another one at any.
-func (a *applier) blocked(head bump.Head) string {
-	for _, n := range a.needs {
-		n.mu.Lock()
-		ready := n.ready
-		n.mu.Unlock()
-		if ready.Hash == "" || (ready.Repository == head.Repository && ready != head) {
-			return fmt.Sprintf("waits for %s", n.app.Name.Name)
-		}
-	}
-	return ""
-}
-
 // apply applies one revision and begins the wait for its health.
 func (a *applier) apply(ctx context.Context, r revision) error {
 	before := a.applied
@@ -296,6 +284,7 @@ func (a *applier) apply(ctx context.Context, r revision) error {
 		return nil
 	}
 	a.progress(ctx, "applied "+result.Head.String()+", waits for health")
+	a.stand(standing{result.Head, "Unknown", standsOnItsWay, "applied, waits for health"})
 	a.await(ctx, e, result, before)
 	return nil
 }
@@ -445,6 +434,7 @@ func (a *applier) report(result bump.Result, err error, before bump.Head) {
 		return
 	}
 	a.house.status.applied(result, err)
+	a.stand(standingOf(result, err))
 	log := a.log.With(zap.String("commit", bump.Short(result.Head.Hash)))
 	if err != nil {
 		a.house.metrics.applies.WithLabelValues(a.app.Name.Name, "failed").Inc()
@@ -465,7 +455,4 @@ func (a *applier) report(result bump.Result, err error, before bump.Head) {
 		return
 	}
 	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Ready: &result})
-	for _, f := range a.feeds {
-		f.wake()
-	}
 }

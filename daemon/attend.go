@@ -52,10 +52,8 @@ func (a *applier) turned(ctx context.Context, e engine, reason string) {
 		a.mu.Lock()
 		a.ready = a.last.Head
 		a.mu.Unlock()
-		for _, f := range a.feeds {
-			f.wake()
-		}
 	}
+	a.stand(standingOf(a.last, nil))
 	if err := e.RecordHealth(ctx, a.last); err != nil && ctx.Err() == nil {
 		a.log.Warn("health not recorded", zap.Error(err))
 	}

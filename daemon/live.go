@@ -137,9 +137,9 @@ func (l *live) bringAppliers(doors Doors) {
 		b.apps = append(b.apps, a)
 	}
 	for _, a := range l.appliers {
-		for _, d := range dependencies(a.app) {
+		for i, d := range dependencies(a.app) {
 			if n, ok := byName[d]; ok {
-				a.needs = append(a.needs, n)
+				a.needs = append(a.needs, need{n, a.app.DependsOn[i].ReadyExpr})
 				n.feeds = append(n.feeds, a)
 			}
 		}

@@ -97,7 +97,7 @@ type AppOf struct {
 // dependents and nobody else.
 func (h *House) Apply(ctx context.Context, heads map[bump.Name]bump.Head) []AppOf {
 	var all []AppOf
-	ready := make(map[bump.Name]bool)
+	before := make(map[bump.Name]passed)
 	asked, err := h.Controls(ctx)
 	for _, app := range inOrder(h.Config.Apply) {
 		if err != nil { // it could be suspended
@@ -105,20 +105,21 @@ func (h *House) Apply(ctx context.Context, heads map[bump.Name]bump.Head) []AppO
 			continue
 		}
 		if h.rests(app) || asked[appSubject(app.Name)].Suspended.At(h.opt.Now()) {
-			ready[app.Name] = true // who depends on it does not wait for it
-			continue
+			continue // who depends on it does not wait for it
 		}
-		result, err := h.applyOnce(ctx, app, heads, ready)
-		ready[app.Name] = err == nil && result.Ready
+		result, err := h.applyOnce(ctx, app, heads, before)
+		before[app.Name] = passedBy(app, result, err)
 		all = append(all, AppOf{App: app.Name, Cluster: app.ClusterName(), Result: result, Err: err})
 	}
 	return all
 }
 
-func (h *House) applyOnce(ctx context.Context, app config.App, heads map[bump.Name]bump.Head, ready map[bump.Name]bool) (bump.Result, error) {
-	for _, dep := range dependencies(app) {
-		if !ready[dep] {
-			return bump.Result{App: app.Name}, fmt.Errorf("apply %s: waits for %s, which is not ready", app.Name.Name, dep.Name)
+func (h *House) applyOnce(ctx context.Context, app config.App, heads map[bump.Name]bump.Head, before map[bump.Name]passed) (bump.Result, error) {
+	for i, dep := range dependencies(app) {
+		if p, was := before[dep]; was {
+			if why := p.keeps(app, app.DependsOn[i].ReadyExpr, heads[app.RepositoryName]); why != "" {
+				return bump.Result{App: app.Name}, fmt.Errorf("apply %s: %s", app.Name.Name, why)
+			}
 		}
 	}
 	revision, err := h.revision(app, heads)

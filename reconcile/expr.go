@@ -55,6 +55,12 @@ func (x *ReadyExpr) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// Holds tells whether the expression is true of an app that waits, self, and of
+// the one that it waits for, dep.
+func (x ReadyExpr) Holds(self, dep map[string]any) (bool, error) {
+	return x.holds(map[string]any{"self": self, "dep": dep})
+}
+
 // language is CEL with what Flux adds to it.
 var language = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(cel.EagerlyValidateDeclarations(true), cel.DefaultUTCTimeZone(true), cel.CrossTypeNumericComparisons(true),
