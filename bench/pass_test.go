@@ -15,6 +15,7 @@ import (
 	"hoist/bump"
 	"hoist/config"
 	"hoist/daemon"
+	"hoist/reconcile"
 	"hoist/testenv"
 	"hoist/testenv/gitserver"
 	"hoist/testenv/registryserver"
@@ -170,6 +171,7 @@ func startDaemon(b *testing.B, f *fleet, kubeconfig string, commits chan<- bump.
 		ended <- daemon.Run(ctx, daemon.RunOptions{
 			Options: daemon.Options{
 				DataDir: filepath.Join(f.dir, "data"), Kubeconfig: kubeconfig, Log: zap.NewNop(),
+				Builds: reconcile.BuilderOptions{Command: []string{"", "build-worker"}},
 				Observe: func(e daemon.Event) {
 					switch {
 					case e.Commit != nil:

@@ -32,7 +32,10 @@ type Options struct {
 	Observe    func(Event)      // called from several goroutines, must not block; nil means nobody watches
 	Reader     bool             // for verbs that only read: where another process holds a mirror, use a temporary one
 	Scanner    *scanner.Scanner // nil means a new one
-	Metrics    *Metrics         // nil means new ones
+	// Builds says how apps are built in processes of their own; without Command they
+	// are built in this one.
+	Builds  reconcile.BuilderOptions
+	Metrics *Metrics // nil means new ones
 }
 
 // defaultSystemNamespace holds inventories and the Lease where nothing else is said.
@@ -57,6 +60,7 @@ type House struct {
 	controls *controls
 	metrics  *Metrics
 	build    reconcile.BuildFunc
+	builder  *reconcile.Builder // nil where this process builds
 
 	restOnce sync.Once
 	rest     *rest.Config
@@ -99,6 +103,11 @@ func Open(cfg *config.Config, o Options) *House {
 		build:    reconcile.Build,
 		mirrors:  make(map[bump.Name]*gitpush.Mirror),
 	}
+	if len(o.Builds.Command) > 0 {
+		o.Builds.Log = h.log.Named("reconcile")
+		h.builder = reconcile.NewBuilder(o.Builds)
+		h.build = h.builder.Build
+	}
 	for _, i := range cfg.Images {
 		h.images[i.Name] = i
 	}
@@ -127,8 +136,11 @@ func newScanner(o Options) *scanner.Scanner {
 	return scanner.New(so)
 }
 
-// Close gives the mirrors back. Nothing of the house may be used any more.
+// Close gives the mirrors back and ends the build processes. Nothing of the house may be used any more.
 func (h *House) Close() error {
+	if h.builder != nil {
+		h.builder.Close()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.clusters.close()

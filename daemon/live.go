@@ -101,7 +101,7 @@ func (h *House) bring(doors Doors) (*live, error) {
 			return nil, err
 		}
 		l.branches[r.Name] = &branch{
-			walker: w, house: h, push: doors.Push(m), lookUp: l.vote.ask, wakes: make(chan struct{}, 1),
+			walker: w, house: h, push: h.warmed(doors.Push(m)), lookUp: l.vote.ask, wakes: make(chan struct{}, 1),
 			log: h.log.Named("daemon").With(zap.String("repository", r.Name.String()), zap.String("branch", r.Branch)),
 		}
 	}

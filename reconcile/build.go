@@ -120,6 +120,9 @@ func Build(ctx context.Context, tree fs.FS, a App) (*Set, error) {
 func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
 	t := &treeFS{ctx: ctx, tree: tree, app: dir, overlay: a.Overlay, generated: map[string][]byte{}, files: map[string]bool{}}
 	info, err := t.stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("no such directory in the repository")
+	}
 	if err != nil {
 		return nil, err
 	}

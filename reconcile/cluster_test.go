@@ -37,6 +37,9 @@ var theCluster = struct {
 const limitedToken = "token-of-the-limited-user"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "build-worker" {
+		beWorker(os.Args[2])
+	}
 	code := m.Run()
 	if theCluster.c != nil {
 		_ = theCluster.c.Stop()

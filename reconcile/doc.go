@@ -12,5 +12,6 @@
 // is deleted: operators copy labels to children.
 //
 // The trap that bites first: kustomize keeps its OpenAPI schema in global
-// variables, so one build runs at a time in a process (see [Build]).
+// variables, so one build runs at a time in a process (see [Build]), and some
+// files end the process that builds them, so that is another one (see [Builder]).
 package reconcile

@@ -13,6 +13,7 @@ import (
 
 	"hoist/config"
 	"hoist/daemon"
+	"hoist/reconcile"
 	"hoist/testenv/cluster"
 	"hoist/testenv/gitserver"
 	"hoist/testenv/registryserver"
@@ -177,6 +178,7 @@ func (d *demo) daemonOptions(cmd *cobra.Command, configFile string, ready chan<-
 	return daemon.RunOptions{
 		Options: daemon.Options{
 			DataDir: filepath.Join(d.dir, "data"), Kubeconfig: d.kubeconfig, Namespace: "hoist", Log: log, Observe: d.say.observe,
+			Builds: reconcile.BuilderOptions{Command: []string{"", workerVerb}},
 		},
 		Load:        func() (*config.Config, error) { return config.Load(configFile) },
 		Fingerprint: func() (string, error) { return fingerprint([]string{configFile}) },

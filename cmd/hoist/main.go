@@ -79,6 +79,6 @@ func newRoot() *cobra.Command {
 		newRun(), newOnce(), newPlan(), newExplain(), newSelect(openCounter), newSet(), newHistory(), newRollback(), newRelease(),
 		newStatus(), newDiff(), newSuspend(), newResume(), newReconcile(), newConfig(), newDemo(), newVersion(),
 	)
-	root.AddCommand(newInit(), newImport())
+	root.AddCommand(newInit(), newImport(), newBuildWorker())
 	return root
 }

@@ -12,21 +12,24 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/klog/v2"
 
 	"hoist/config"
 	"hoist/daemon"
+	"hoist/reconcile"
 )
 
 // settings are the flags that every verb with a configuration has.
 type settings struct {
-	config     []string
-	dataDir    string
-	kubeconfig string
-	context    string
-	namespace  string
-	logLevel   string
-	logFormat  string
+	config      []string
+	dataDir     string
+	kubeconfig  string
+	context     string
+	namespace   string
+	buildMemory string
+	logLevel    string
+	logFormat   string
 }
 
 // newSettings adds the flags to cmd. quiet verbs log warnings only.
@@ -38,6 +41,7 @@ func newSettings(cmd *cobra.Command, logLevel string) *settings {
 	f.StringVar(&s.kubeconfig, "kubeconfig", "", "kubeconfig of the cluster; default: the cluster we run in, or what kubectl uses")
 	f.StringVar(&s.context, "context", "", "context of the kubeconfig; default: its current one")
 	f.StringVar(&s.namespace, "namespace", "hoist", "namespace of the inventories and the lease")
+	f.StringVar(&s.buildMemory, "build-memory", "", "most that one build may use, as 512Mi; default: 1Gi, or a third of the container's memory")
 	f.StringVar(&s.logLevel, "log-level", logLevel, "debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "console", "console or json")
 	return s
@@ -65,7 +69,32 @@ func (s *settings) options(cmd *cobra.Command) (daemon.Options, error) {
 	if err != nil {
 		return daemon.Options{}, err
 	}
-	return daemon.Options{DataDir: s.dataDir, Kubeconfig: s.kubeconfig, Context: s.context, Namespace: s.namespace, Log: log}, nil
+	memory, err := s.mostMemory()
+	if err != nil {
+		return daemon.Options{}, err
+	}
+	return daemon.Options{
+		DataDir: s.dataDir, Kubeconfig: s.kubeconfig, Context: s.context, Namespace: s.namespace, Log: log,
+		Builds: reconcile.BuilderOptions{Command: []string{"", workerVerb}, Memory: memory},
+	}, nil
+}
+
+// leastBuildMemory is what kustomize needs for the smallest of builds, and some.
+const leastBuildMemory = 128 << 20
+
+// mostMemory is what one build may use, 0 where nothing is said.
+func (s *settings) mostMemory() (int64, error) {
+	if s.buildMemory == "" {
+		return 0, nil
+	}
+	q, err := resource.ParseQuantity(s.buildMemory)
+	if err != nil {
+		return 0, fmt.Errorf("--build-memory %q: write a size as 512Mi or 1Gi", s.buildMemory)
+	}
+	if q.Value() < leastBuildMemory {
+		return 0, fmt.Errorf("--build-memory %q: is too little for any build, which takes 128Mi", s.buildMemory)
+	}
+	return q.Value(), nil
 }
 
 // openReader is open for verbs that only read: they work beside a daemon that
