@@ -159,6 +159,8 @@ func nativeFields() map[string]known {
 		"apply[].ignore[].target.kind":      {text: "Kind of the objects."},
 		"apply[].ignore[].target.name":      {text: "Name of the objects."},
 		"apply[].ignore[].target.namespace": {text: "Namespace of the objects."},
+		"apply[].rollback":                  {text: "Take bumps back in Git that make the app unhealthy; needs wait or healthChecks."},
+		"apply[].rollback.after":            {text: "How long a bump is on trial once it was applied: the app has to be ready then. 1s to 24h, such as 5m.", required: true},
 		"apply[].dependsOn":                 {text: "Entries of apply that have to be ready first."},
 		"apply[].dependsOn[].name":          {text: "Name of the entry.", required: true},
 		"apply[].dependsOn[].namespace":     {text: "Namespace of the entry, if another."},

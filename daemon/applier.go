@@ -37,6 +37,9 @@ type engine interface {
 	Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error
 	Unwell(reconcile.App) (failed, pending []string)
 	RecordHealth(context.Context, bump.Result) error
+	Trial(bump.Name) reconcile.Trial
+	Prove(context.Context, reconcile.App, bump.Head) error
+	Sick(context.Context, reconcile.App, bump.Result) ([]reconcile.Sick, error)
 }
 
 // applier is the one goroutine that brings an app to the cluster and keeps it
@@ -75,6 +78,10 @@ type applier struct {
 	last      bump.Result        // how the last apply settled
 	unwell    time.Time          // since when something of it is on its way; zero when nothing is
 	grace     time.Duration
+	trials    chan struct{} // it is time to judge what is on trial
+	trialEnds *time.Timer   // that says so
+	heard     time.Time     // until when what ended was judged
+	wrote     bump.Result   // of the last apply
 
 	mu     sync.Mutex
 	want   *revision
@@ -139,6 +146,8 @@ func (a *applier) run(ctx context.Context) {
 			again = a.requested(ctx, err)
 		case <-a.waiting.done():
 			again = a.healthy(ctx)
+		case <-a.trials:
+			a.judge(ctx)
 		}
 		if again > 0 {
 			timer.Reset(again)
@@ -276,7 +285,8 @@ func (a *applier) apply(ctx context.Context, r revision) error {
 		a.finish(ctx, result, err)
 		return err
 	}
-	a.applied = r.head
+	a.applied, a.wrote = r.head, result
+	signal(a.trials)
 	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Applied: &result})
 	if !asksForHealth(a.app.App) {
 		a.settled(result, before)
@@ -414,6 +424,7 @@ func (a *applier) healthy(ctx context.Context) (again time.Duration) {
 		a.settled(w.result, w.before)
 	}
 	a.finish(ctx, w.result, w.err)
+	signal(a.trials)
 	return a.next(w.err)
 }
 

@@ -31,6 +31,8 @@ type pretend struct {
 	recorded        []string
 	reached         []string
 	mends           int
+	trial           reconcile.Trial
+	sickNow         []reconcile.Sick
 }
 
 func (p *pretend) ApplySet(_ context.Context, a reconcile.App, _ *reconcile.Set, h bump.Head) (bump.Result, error) {

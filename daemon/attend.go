@@ -45,6 +45,7 @@ func (a *applier) attend(ctx context.Context) {
 func (a *applier) turned(ctx context.Context, e engine, reason string) {
 	a.last.Ready, a.last.Reason, a.last.Finished = reason == "", reason, a.house.opt.Now()
 	a.house.status.applied(a.last, nil)
+	signal(a.trials)
 	if reason != "" {
 		a.log.Warn("degraded", zap.String("reason", reason))
 	} else {

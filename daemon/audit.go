@@ -86,7 +86,7 @@ func (a *audit) tell(e gitpush.Entry) (Audited, error) {
 
 // undone tells whether a field of e was moved away from what e set it to.
 func (a *audit) undone(e gitpush.Entry, f gitpush.Field, next gitpush.Entry, later bool) (bool, gitpush.Signed, error) {
-	if later && next.Kind == gitpush.RolledBack && next.Hold == e.To {
+	if later && next.Kind == gitpush.RolledBack && (next.Hold == e.To || e.Digest != "" && next.Hold == e.To+"@"+e.Digest) {
 		return true, gitpush.Signed{Commit: next.Commit, Time: next.Time, Author: next.Author}, nil
 	}
 	after := next.From

@@ -42,8 +42,11 @@ type branch struct {
 	notices []string
 	rests   bool // it was suspended when last looked at
 
-	mu   sync.Mutex
-	asks []func(Pass, error) // who is told how the next pass ended
+	open map[bump.Name]bool // policies whose breaker was open when last looked at
+
+	mu         sync.Mutex
+	asks       []func(Pass, error)     // who is told how the next pass ended
+	complaints map[bump.Name]complaint // of apps that are not well, by app
 }
 
 // ask asks for a pass, also of a suspended repository, and has told called with
@@ -96,6 +99,7 @@ func (b *branch) run(ctx context.Context) {
 			timer.Reset(b.poll(0))
 			continue
 		}
+		b.answerComplaints(ctx)
 		pass, err := b.guarded(ctx)
 		if ctx.Err() != nil {
 			return
@@ -217,8 +221,11 @@ func (b *branch) report(pass Pass, err error) {
 // remember reads the history up to the head that a pass leaves behind, so that
 // the next bump does not wait for it. What stops it stops the next pass, loudly.
 func (b *branch) remember(ctx context.Context, head bump.Head) {
-	if head.Hash != "" && len(b.updates) > 0 {
-		b.memory.at(ctx, head, nil).load()
+	if head.Hash == "" || len(b.updates) == 0 {
+		return
+	}
+	if r := b.memory.at(ctx, head, nil); r.load() {
+		b.watchBreakers(r)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -54,7 +55,7 @@ func health(w io.Writer, s Status) {
 		fmt.Fprintf(w, "image %s: %s\n", i.Name, okOr(cmp.Or(i.Error, i.Suspicion)))
 	}
 	for _, p := range s.Repositories {
-		fmt.Fprintf(w, "repository %s: %s\n", p.Name, okOr(p.Error))
+		fmt.Fprintf(w, "repository %s: %s\n", p.Name, okOr(cmp.Or(p.Error, strings.Join(p.Breakers, "; "))))
 	}
 	for _, a := range s.Apps {
 		fmt.Fprintf(w, "app %s: %s\n", On(a.Name, a.Cluster), okOr(a.Reason))

@@ -127,7 +127,7 @@ func (l *live) bringAppliers(doors Doors) {
 		}
 		a := &applier{
 			app: app, house: h, slots: slots[at], lookout: l.lookout, moves: make(chan struct{}, 1), wakes: make(chan struct{}, 1), drifts: make(chan struct{}, 1),
-			controls: make(chan struct{}, 1), fetched: make(chan error, 1), grace: healthGrace, branch: l.branches[app.RepositoryName],
+			controls: make(chan struct{}, 1), fetched: make(chan error, 1), trials: make(chan struct{}, 1), grace: healthGrace, branch: l.branches[app.RepositoryName],
 			engine: l.engine,
 			log:    h.log.Named("daemon").With(appFields(app)...),
 		}

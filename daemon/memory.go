@@ -56,6 +56,7 @@ func newMemory(git historian, orders map[bump.Name]plan.Order, now func() time.T
 type index struct {
 	fields   map[place][]*record
 	released map[release]time.Time // the newest release of each kind
+	backs    map[bump.Name][]back  // what health rolled back, the newest first, by policy
 }
 
 // place is where fields of a policy are.
@@ -103,7 +104,7 @@ type flip struct {
 }
 
 func newIndex() *index {
-	return &index{fields: make(map[place][]*record), released: make(map[release]time.Time)}
+	return &index{fields: make(map[place][]*record), released: make(map[release]time.Time), backs: make(map[bump.Name][]back)}
 }
 
 // add takes in an entry that is older than all the others before.
@@ -115,6 +116,7 @@ func (x *index) add(e gitpush.Entry, lower func(policy bump.Name, a, b string) b
 		}
 		return
 	}
+	x.addBack(e)
 	for _, f := range e.Fields {
 		r := x.record(place{e.Policy, f.File}, f.ID, f.Path)
 		if e.Kind == gitpush.RolledBack {
@@ -179,6 +181,11 @@ func (x *index) over(old *index) *index {
 			}
 		}
 	}
+	for policy, backs := range old.backs {
+		for _, b := range backs {
+			x.keepBack(policy, b)
+		}
+	}
 	for r, t := range old.released {
 		if _, ok := x.released[r]; !ok {
 			x.released[r] = t
@@ -226,7 +233,7 @@ func (m *memory) update(ctx context.Context, head bump.Head) error {
 
 // drop marks everything as gone from the branch; releases are gone with it.
 func (x *index) drop() {
-	x.released = make(map[release]time.Time)
+	x.released, x.backs = make(map[release]time.Time), make(map[bump.Name][]back)
 	for _, records := range x.fields {
 		for _, r := range records {
 			r.left, r.sets = make(map[string]bool), nil

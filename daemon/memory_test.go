@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"hoist/bump"
+	"hoist/config"
 	"hoist/gitpush"
 	"hoist/testenv/gitserver"
 )
@@ -92,11 +95,18 @@ func (f *fleet) pass() bump.Verdict {
 		f.t.Fatal(err)
 	}
 	f.pushed = append(f.pushed, pass.Commits...)
-	(&branch{walker: f.walker}).remember(f.t.Context(), pass.Newest()) // as the daemon does
+	f.branch().remember(f.t.Context(), pass.Newest()) // as the daemon does
 	if len(pass.Verdicts) != 1 {
 		f.t.Fatalf("verdicts %+v, want one", pass.Verdicts)
 	}
 	return pass.Verdicts[0]
+}
+
+// branch is the branch as the daemon has it.
+func (f *fleet) branch() *branch {
+	f.walker.history = f.walker.memory.git
+	return &branch{walker: f.walker, push: f.push, wakes: make(chan struct{}, 1), log: zap.NewNop(),
+		house: Open(&config.Config{}, Options{Log: zap.NewNop(), Now: f.walker.now})}
 }
 
 func (f *fleet) want(outcome bump.Outcome, reason string) {

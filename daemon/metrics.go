@@ -19,6 +19,8 @@ type Metrics struct {
 	flips       prometheus.Counter
 	applies     *prometheus.CounterVec
 	drift       *prometheus.CounterVec
+	undone      *prometheus.CounterVec
+	breakers    *prometheus.GaugeVec
 	requests    *prometheus.CounterVec
 	reloads     *prometheus.CounterVec
 	panics      prometheus.Counter
@@ -41,6 +43,8 @@ func NewMetrics() *Metrics {
 		flips:    prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_flips_total", Help: "Fields left alone because somebody else set them back again and again."}),
 		applies:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_applies_total", Help: "Applies of apps, by result."}, []string{"app", "result"}),
 		drift:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_drift_total", Help: "Objects of apps that somebody else changed, by what was done about it."}, []string{"app", "action"}),
+		undone:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_rollbacks_total", Help: "Policies whose bumps were taken back in Git because an app did not become healthy."}, []string{"app", "policy"}),
+		breakers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "hoist_breaker_open", Help: "1 while a policy is left alone because it was rolled back too often, else 0."}, []string{"repository", "policy"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_cluster_requests_total", Help: "Requests to API servers, by what they ask for."}, []string{"verb"}),
 		reloads:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hoist_config_reloads_total", Help: "Reloads of the configuration, by result."}, []string{"result"}),
 		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "hoist_panics_total", Help: "Tasks that ended in an internal error."}),
@@ -51,7 +55,7 @@ func NewMetrics() *Metrics {
 		passSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "hoist_pass_seconds", Help: "Duration of a pass over a repository.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 	}
-	r.MustRegister(m.scans, m.hints, m.bumps, m.flips, m.applies, m.drift, m.requests, m.reloads, m.panics, m.sites, m.ready, m.held, m.refused, m.passSeconds, &m.hosts,
+	r.MustRegister(m.scans, m.hints, m.bumps, m.flips, m.applies, m.drift, m.undone, m.breakers, m.requests, m.reloads, m.panics, m.sites, m.ready, m.held, m.refused, m.passSeconds, &m.hosts,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -52,7 +52,28 @@ func (r *recall) hold(s bump.Site, sel bump.Selection) string {
 	if reason := r.flipping(p); reason != "" {
 		return reason
 	}
+	if b := r.breaker(s.Policy); b != nil {
+		return b.String()
+	}
+	if reason := r.digestOut(p, sel); reason != "" {
+		return reason
+	}
 	return r.takenOut(p, sel.Tag)
+}
+
+// digestOut says that what a tag points to now was rolled back, or "": where the
+// tag stays, the digest is what a rollback holds.
+func (r *recall) digestOut(p past, sel bump.Selection) string {
+	if sel.Digest == "" {
+		return ""
+	}
+	for _, what := range []string{sel.Tag + "@" + sel.Digest, sel.Digest} {
+		if e, ok := p.event(what); ok && e.out {
+			return story(what, e, true, trail{}) + fmt.Sprintf("; it stays out until the tag points elsewhere, there is a newer version or someone sets it by hand; `hoist release %s` ends this",
+				nameOf(p.site.Policy))
+		}
+	}
+	return ""
 }
 
 // past is what is known of a field: what we did to it, in the file that it is in
@@ -239,12 +260,20 @@ func (p past) undone(since time.Time) []set {
 		if s.time.Before(since) {
 			break
 		}
-		if !slices.Contains(s.to[:], after) {
+		if !slices.Contains(s.to[:], after) && !p.rolledBack(s) {
 			undone = append(undone, s)
 		}
 		after = s.from
 	}
 	return undone
+}
+
+// rolledBack tells whether a bump was taken back by a rollback, which nobody else did.
+func (p past) rolledBack(s set) bool {
+	return slices.ContainsFunc(s.to[:], func(what string) bool {
+		e, ok := p.event(what)
+		return ok && e.out && !e.time.Before(s.time)
+	})
 }
 
 // valueNow is what a field holds, as Bump-From would say it.

@@ -56,6 +56,7 @@ type RepositoryStatus struct {
 	Error    string         `json:"error,omitempty"`
 	Verdicts []VerdictLine  `json:"verdicts,omitempty"`
 	Counts   map[string]int `json:"counts,omitempty"`
+	Breakers []string       `json:"breakers,omitempty"` // policies that are left alone, and why
 
 	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
 }
@@ -83,6 +84,12 @@ type AppStatus struct {
 	Objects map[string]int `json:"objects,omitempty"` // how many objects met each action
 	// Drift holds what drifted last of each object, the newest first, at most 20.
 	Drift []reconcile.Drift `json:"drift,omitempty"`
+	// Proven is the last revision that the app stood its trial with, and OnTrial when
+	// it is looked whether what came after it is well.
+	Proven  string    `json:"proven,omitempty"`
+	OnTrial time.Time `json:"onTrial,omitzero"`
+	// Rollback is what came of the last time that the app was not well in time.
+	Rollback string `json:"rollback,omitempty"`
 	// Suspended is since when, why and until when the app is left alone.
 	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
 }
@@ -224,6 +231,34 @@ func (b *statusBoard) rests(app bump.Name, at *reconcile.Suspension) {
 	defer b.mu.Unlock()
 	if s, ok := b.apps[app]; ok {
 		s.Suspended = at
+	}
+}
+
+// breakers notes which policies of a repository are left alone.
+func (b *statusBoard) breakers(repository bump.Name, lines []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.repositories[repository]; ok {
+		s.Breakers = lines
+	}
+}
+
+// onTrial notes what an app has proven, and until when what came after it is on
+// trial; the zero time for not at all.
+func (b *statusBoard) onTrial(app bump.Name, proven string, until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.apps[app]; ok {
+		s.Proven, s.OnTrial = proven, until
+	}
+}
+
+// rollsBack notes what came of an app's trial.
+func (b *statusBoard) rollsBack(app bump.Name, outcome string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.apps[app]; ok {
+		s.Rollback = outcome
 	}
 }
 

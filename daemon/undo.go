@@ -238,7 +238,7 @@ func (r *recall) holds(s bump.Site, tag string) (bool, error) {
 	if tag == "" {
 		tags = p.tags()
 	}
-	held := tag == "" && r.flipping(p) != ""
+	held := tag == "" && (r.flipping(p) != "" || r.breaker(s.Policy) != nil)
 	for _, t := range tags {
 		held = held || r.takenOut(p, t) != ""
 	}

@@ -61,6 +61,8 @@ type App struct {
 	Drift string `json:"drift,omitempty"`
 	// Ignore names fields that are left to others although Git sets them.
 	Ignore []IgnoreRule `json:"ignore,omitempty"`
+	// Rollback takes bumps back in Git that make the app unhealthy; nil does not.
+	Rollback *Rollback `json:"rollback,omitempty"`
 	// DependsOn names entries that have to be ready first.
 	DependsOn []DependencyRef `json:"dependsOn,omitempty"`
 	// Labels are for the ready expressions of other entries.
@@ -138,6 +140,7 @@ func (a App) Check() []bump.Fault {
 	}
 	a.checkCluster(fault)
 	a.checkDrift(fault)
+	a.Rollback.check(a, fault)
 	faults = append(faults, a.Overlay.check(dirOf(a.Path))...)
 	faults = append(faults, a.PostBuild.check()...)
 	for i, h := range a.HealthChecks {

@@ -152,6 +152,7 @@ type past struct {
 	fights  map[key]*fight // objects that drifted of late
 	told    map[key]string // the drift that was reported, until it is gone
 	at      standing
+	trial   Trial
 }
 
 // seen is the state of one object after our last look at it.

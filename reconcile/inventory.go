@@ -39,6 +39,7 @@ type Inventory struct {
 	Applied    time.Time `json:"applied,omitzero"`    // when Revision was applied
 	Ready      bool      `json:"ready"`
 	Reason     string    `json:"reason,omitempty"` // why not Ready
+	Trial      *Trial    `json:"trial,omitempty"`  // of an app that is rolled back
 
 	Objects []Entry `json:"objects,omitempty"` // sorted by kind, namespace and name
 

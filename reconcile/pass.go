@@ -80,6 +80,8 @@ type pass struct {
 
 	source      string        // repository and branch, as the lineage tells
 	confirmedAt *Confirmation // what let a refused revision pass
+
+	fresh bool // the revision is a try that began with this pass
 }
 
 // run does the steps in the order that makes a kill between any two of them
@@ -135,6 +137,7 @@ func (p *pass) recall() {
 // applied before it is stored.
 func (p *pass) begin(ctx context.Context) error {
 	p.inv.Repository, p.inv.Path, p.inv.Source = p.app.Repository, dirOf(p.app.Path), p.source
+	p.beginTrial()
 	p.inv.Attempted = p.head.String()
 	p.inv.add(p.targets)
 	return p.e.write(ctx, p.inv)
@@ -147,10 +150,11 @@ func (p *pass) record(ctx context.Context, outcome error) error {
 		p.inv.Ready, p.inv.Reason = false, firstLine(outcome)
 		return p.store(ctx)
 	}
+	p.recordTrial()
 	if p.changed() {
 		p.inv.Applied = p.e.now().UTC().Truncate(time.Second)
 		if waits {
-			p.inv.Ready, p.inv.Reason = false, "applied, health not known yet"
+			p.inv.Ready, p.inv.Reason = false, healthUnknown
 		}
 	}
 	if !waits {

@@ -24,7 +24,7 @@ func (e *Engine) reasons(ctx context.Context, a App, v verdict) string {
 	}
 	for _, o := range sorted(v.pending) {
 		line := fmt.Sprintf("%s: %s", o, v.pending[o])
-		if s := e.podTrouble(ctx, o); s != "" {
+		if s := e.podTrouble(ctx, o, trouble); s != "" {
 			line += ": " + s
 		}
 		lines = append(lines, line)
@@ -38,9 +38,9 @@ func (e *Engine) reasons(ctx context.Context, a App, v verdict) string {
 
 var pods = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 
-// podTrouble says why the youngest pod that is not ready is not; empty when the
-// object has no such pods, or they cannot be read.
-func (e *Engine) podTrouble(ctx context.Context, o bump.Object) string {
+// podTrouble says why the youngest pod that is not ready is not, in the words of
+// trouble; empty when the object has no such pods, or they cannot be read.
+func (e *Engine) podTrouble(ctx context.Context, o bump.Object, trouble func(*corev1.Pod) string) string {
 	r, err := e.kinds.resource(ctx, schema.FromAPIVersionAndKind(o.APIVersion, o.Kind))
 	if err != nil {
 		return ""
@@ -94,6 +94,19 @@ func trouble(pod *corev1.Pod) string {
 		}
 	}
 	return ""
+}
+
+// inPublic is trouble without the last words of a container: those are the
+// program's own, and may be anything.
+func inPublic(pod *corev1.Pod) string {
+	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for i := range list {
+			if t := list[i].State.Terminated; t != nil {
+				t.Message = ""
+			}
+		}
+	}
+	return trouble(pod)
 }
 
 func join(reason, message string) string {
