@@ -14,7 +14,7 @@ import (
 // storeys are the packages of the house from the ground up. A package may import
 // those below its own storey only; rooms do not import each other.
 var storeys = [][]string{
-	{"bump"},
+	{"bump", "sops"},
 	{"scanner", "policy", "setter", "plan", "gitpush", "reconcile", "webhook"},
 	{"config"},
 	{"daemon"},

@@ -1,5 +1,7 @@
 package config
 
+import "hoist/reconcile"
+
 // buildFields are the fields of an app that change what its directory becomes.
 func buildFields() map[string]known {
 	const pattern = ", a regular expression that has to match whole."
@@ -11,6 +13,16 @@ func buildFields() map[string]known {
 		"apply[].cluster.kubeconfigSecretDir":         {text: "A directory with the same keys as files, instead of kubeconfigSecretRef."},
 		"apply[].cluster.context":                     {text: "Context of the kubeconfig; its current one when absent."},
 		"apply[].serviceAccountName":                  {text: "A ServiceAccount of that cluster, in the namespace of the entry, that objects are written as; Hoist itself when absent."},
+		"apply[].decryption":                          {text: "Opens files that SOPS encrypted."},
+		"apply[].decryption.provider":                 {text: "What encrypted them: sops, also when absent.", enum: []string{"sops"}},
+		"apply[].decryption.secretRef":                {text: "The Kubernetes Secret with the keys, in the namespace of the entry: NAME.agekey, NAME.asc; sops.aws-kms, sops.azure-kv, sops.gcp-kms, sops.vault-token and sops.vault-address."},
+		"apply[].decryption.secretRef.name":           {text: "Name of the Secret.", required: true},
+		"apply[].decryption.secretDir":                {text: dirText},
+		"apply[].decryption.kms":                      {text: "Key services of clouds that may be asked with the identity of this program. Credentials in the Secret allow their service, too; no other is ever asked."},
+		"apply[].decryption.kms[]":                    {text: "A cloud.", enum: []string{"aws", "gcp", "azure"}},
+		"apply[].decryption.vaultAddresses":           {text: "Vault servers that may be asked with the token in the Secret."},
+		"apply[].decryption.vaultAddresses[]":         {text: "An address such as https://vault.example.com:8200."},
+		"apply[].plaintextSecrets":                    {text: "What becomes of Secrets that everybody can read in Git: told (warn, the default), refused (refuse), or nothing (allow).", enum: []string{reconcile.PlaintextWarn, reconcile.PlaintextRefuse, reconcile.PlaintextAllow}},
 		"apply[].postBuild":                           {text: "Replaces ${variables} in what was built."},
 		"apply[].postBuild.substitute":                {text: "Values by name; they go before those of substituteFrom."},
 		"apply[].postBuild.substituteFrom":            {text: "ConfigMaps and Secrets with further values, in the namespace of the entry; read at every apply."},

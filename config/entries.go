@@ -89,6 +89,9 @@ func (b *builder) addApp(o origin, a App) {
 	if a.Cluster != nil {
 		o.settle(&a.Cluster.KubeconfigSecretDir)
 	}
+	if a.Decryption != nil {
+		o.settle(&a.Decryption.SecretDir)
+	}
 	b.check(o, "", a.Check())
 	b.dependencies(o, a)
 	if b.add(b.apps, "app", a.Name, o) {

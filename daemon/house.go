@@ -121,8 +121,9 @@ func Open(cfg *config.Config, o Options) *House {
 		}
 		return kubernetes.NewForConfig(rc)
 	}, o.Now)
+	h.Config = h.secrets.withKeys(cfg)
 	h.clusters = newClusters(h)
-	h.census = newCensus(cfg.Apply, h.near, h.build)
+	h.census = newCensus(h.Config.Apply, h.near, h.build)
 	return h
 }
 

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"strings"
@@ -44,6 +45,13 @@ type App struct {
 	// TargetNamespace replaces the namespace of every namespaced object.
 	TargetNamespace string `json:"targetNamespace,omitempty"`
 	Overlay
+	// Decryption opens the files that SOPS encrypted.
+	Decryption *Decryption `json:"decryption,omitempty"`
+	// PlaintextSecrets says what becomes of Secrets that everybody can read in Git:
+	// warn (when empty), refuse, or allow.
+	PlaintextSecrets string `json:"plaintextSecrets,omitempty"`
+	// Keys reads the secret that Decryption names. Nothing is decrypted where it is nil.
+	Keys func(context.Context) (bump.Secret, error) `json:"-"`
 	// PostBuild replaces variables in what was built.
 	PostBuild *PostBuild `json:"postBuild,omitempty"`
 	// Suspend leaves the cluster alone.
@@ -141,6 +149,7 @@ func (a App) Check() []bump.Fault {
 	a.checkCluster(fault)
 	a.checkDrift(fault)
 	a.Rollback.check(a, fault)
+	a.checkDecryption(fault)
 	faults = append(faults, a.Overlay.check(dirOf(a.Path))...)
 	faults = append(faults, a.PostBuild.check()...)
 	for i, h := range a.HealthChecks {

@@ -36,6 +36,8 @@ type Set struct {
 	Dirs []string
 	// Warnings name deprecated fields of kustomization files.
 	Warnings []string
+	// Plaintext tells of Secrets whose values everybody can read in Git.
+	Plaintext []string
 
 	raw   bool              // objects still have their variables, and were not looked at closely
 	texts map[string]string // files with variables, to find these in
@@ -72,13 +74,19 @@ var building = make(chan struct{}, 1)
 
 // Build renders the app's directory of tree as "kustomize build" does, without
 // touching disk or network: remote sources, plugins, functions and Helm are
-// refused, and so is whatever is encrypted. A directory without kustomization
+// refused. Files that SOPS encrypted are opened as the app's Decryption says; what
+// stays encrypted is refused. A directory without kustomization
 // file is built from all YAML files below it, as Flux does; hidden files and
 // directories are left out. Objects that name no namespace keep none.
 //
 // It is safe for concurrent use; builds take turns. A build that hangs past ctx
 // or a minute is left behind with an error: it keeps its turn until it ends.
 func Build(ctx context.Context, tree fs.FS, a App) (*Set, error) {
+	return Unsealing(buildAlone)(ctx, tree, a)
+}
+
+// buildAlone is Build of what needs no decryption.
+func buildAlone(ctx context.Context, tree fs.FS, a App) (*Set, error) {
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
 	dir := dirOf(a.Path)

@@ -283,3 +283,14 @@ func nested(m map[string]any, fields ...string) (any, bool, error) {
 	}
 	return v, v != nil, nil
 }
+
+// N5: kustomize would answer a name without value with a variable of this process.
+func TestN5EnvFilesTakeNothingFromOurEnvironment(t *testing.T) {
+	t.Setenv("HOIST_SECRET", "hunter2")
+	for _, generator := range []string{"configMapGenerator", "secretGenerator"} {
+		_, err := Build(t.Context(), tree("prod/kustomization.yaml", generator+": [{name: c, envs: [app.env]}]\n", "prod/app.env", "# one\nA=b\n\nHOIST_SECRET\n"), App{Path: "prod"})
+		if err == nil || !strings.Contains(err.Error(), "prod/app.env:4 has a name without value") {
+			t.Errorf("%s: %v, want a refusal with the line", generator, err)
+		}
+	}
+}

@@ -105,10 +105,10 @@ func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference
 		return d, nil
 	}
 	if before != nil {
-		fields, _ := tellable(before, differences(t.Object.Object, before.Object, after.Object, nil), e.manager)
+		fields, _ := tellable(t.Manifest, before, differences(t.Object.Object, before.Object, after.Object, nil), e.manager)
 		d.Drift = slices.DeleteFunc(fields, func(f DriftField) bool { return f.By == "" })
 	}
-	d.Diff, err = unified(t.object, before, after)
+	d.Diff, err = unified(t.object, t.shown(before, "before"), t.shown(after, "after"))
 	d.Diff = t.hide(d.Diff)
 	return d, err
 }

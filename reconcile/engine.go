@@ -153,6 +153,7 @@ type past struct {
 	told    map[key]string // the drift that was reported, until it is gone
 	at      standing
 	trial   Trial
+	plain   map[string]bool // what was said of Secrets in plain text
 }
 
 // seen is the state of one object after our last look at it.
@@ -202,7 +203,7 @@ func (e *Engine) past(name bump.Name) *past {
 	defer e.mu.Unlock()
 	p := e.apps[name]
 	if p == nil {
-		p = &past{busy: make(chan struct{}, 1), objects: map[key]seen{}, fights: map[key]*fight{}, told: map[key]string{}}
+		p = &past{busy: make(chan struct{}, 1), objects: map[key]seen{}, fights: map[key]*fight{}, told: map[key]string{}, plain: map[string]bool{}}
 		e.apps[name] = p
 	}
 	return p

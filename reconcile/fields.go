@@ -192,12 +192,12 @@ const (
 )
 
 // tellable turns differences into what people are told of them.
-func tellable(o *unstructured.Unstructured, all []difference, us string) (fields []DriftField, by string) {
+func tellable(m Manifest, o *unstructured.Unstructured, all []difference, us string) (fields []DriftField, by string) {
 	entries := o.GetManagedFields()
 	var managers []string
 	for _, d := range all {
 		f := DriftField{Path: pointerTo(d.path), By: writer(entries, us, d.path)}
-		if isSecret(o) && len(d.path) > 0 && (d.path[0].key == "data" || d.path[0].key == "stringData") {
+		if isSecret(o) && len(d.path) > 0 && (d.path[0].key == "data" || d.path[0].key == "stringData") || m.holds(d.live) || m.holds(d.right) {
 			f.Live, f.Git = masked(d.live), masked(d.right)
 		} else {
 			f.Live, f.Git = brief(d.live), brief(d.right)

@@ -159,6 +159,26 @@ func (c *checker) sources(field string, s *types.KvPairSources) {
 	}
 	c.each(field+".envs", s.EnvSources, fileOnly)
 	c.optional(field+".env", &s.EnvSource)
+	for _, p := range append(slices.Clone(s.EnvSources), s.EnvSource) {
+		c.env(field, p)
+	}
+}
+
+// env refuses a file of variables with a name alone: kustomize would take its value
+// from our own environment.
+func (c *checker) env(field, p string) {
+	if p == "" {
+		return
+	}
+	b, err := c.t.read(path.Join(c.dir, p))
+	if err != nil {
+		return // path said so, or kustomize will
+	}
+	for i, line := range strings.Split(string(b), "\n") {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !strings.Contains(line, "=") {
+			c.fault(field, "%s:%d has a name without value: write NAME= for an empty one", path.Join(c.dir, p), i+1)
+		}
+	}
 }
 
 // plugins checks entries of generators, transformers and validators: the YAML of

@@ -86,11 +86,15 @@ func (m Manifest) check() error {
 			return fmt.Errorf("%s: %s: %s is missing", m.where(), nameOf(o), f.field)
 		}
 	}
+	if decryptedElsewhere(o.GetAPIVersion(), o.GetKind(), o.GetAnnotations()) {
+		return nil
+	}
+	const advice = "is encrypted by SOPS and was not decrypted: name its keys under decryption of the app, and let sops encrypt whole files"
 	if _, ok := o.Object["sops"]; ok {
-		return fmt.Errorf("%s: %s is encrypted by SOPS and was not decrypted", m.where(), nameOf(o))
+		return fmt.Errorf("%s: %s %s", m.where(), nameOf(o), advice)
 	}
 	if field := encrypted(o.Object, ""); field != "" {
-		return fmt.Errorf("%s: %s: %s is encrypted by SOPS and was not decrypted", m.where(), nameOf(o), strings.TrimPrefix(field, "."))
+		return fmt.Errorf("%s: %s: %s %s", m.where(), nameOf(o), strings.TrimPrefix(field, "."), advice)
 	}
 	return nil
 }

@@ -170,7 +170,7 @@ func (e *Engine) driftOf(t *target, live, right *unstructured.Unstructured, acti
 	if len(found) == 0 {
 		return nil
 	}
-	d.Fields, d.By = tellable(live, found, e.manager)
+	d.Fields, d.By = tellable(t.Manifest, live, found, e.manager)
 	return d
 }
 

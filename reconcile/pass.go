@@ -46,6 +46,7 @@ func (e *Engine) ApplySet(ctx context.Context, a App, set *Set, h bump.Head) (bu
 		return bump.Result{App: a.Name, Head: h, Reason: err.Error(), Finished: e.now()}, err
 	}
 	defer done()
+	past.tellPlaintext(e.log.With(zap.String("app", a.Name.String())), set)
 
 	p := &pass{e: e, app: a, set: set, head: h, past: past, street: e.street(ctx, a, h), log: e.log.With(zap.String("app", a.Name.String()), zap.String("commit", bump.Short(h.Hash)))}
 	err = p.run(ctx)

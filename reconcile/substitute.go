@@ -211,7 +211,7 @@ func (s *Set) replace(m *Manifest, v variables, strict bool) error {
 	}
 	m.Object = &unstructured.Unstructured{Object: fields}
 	for _, h := range v.hidden {
-		if len(h) > 3 && strings.Contains(after, h) {
+		if len(h) >= leastHidden && strings.Contains(after, h) {
 			m.hidden = append(m.hidden, h)
 		}
 	}
@@ -238,10 +238,12 @@ func (s *Set) place(m *Manifest, name string) string {
 	return fmt.Sprintf("%s:%d", m.File, 1+strings.Count(s.texts[m.File][:at[0]], "\n"))
 }
 
-// hide takes values that came out of a Secret out of a text.
+// hide takes values that came out of a Secret, or an encrypted file, out of a text.
 func (m Manifest) hide(text string) string {
 	for _, h := range m.hidden {
-		text = strings.ReplaceAll(text, h, "***")
+		if len(h) >= leastHidden {
+			text = strings.ReplaceAll(text, h, "***")
+		}
 	}
 	return text
 }

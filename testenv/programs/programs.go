@@ -32,10 +32,11 @@ const (
 	ControlPlane = "controlplane" // etcd, kube-apiserver, controllers, scheduler, simulated nodes
 	Registry     = "registry"     // the CNCF distribution registry
 	Cosign       = "cosign"       // sigstore's signer of images
+	SOPS         = "sops"         // encrypts files with the library of SOPS
 )
 
 // Names lists the programs, the slowest to build first.
-func Names() []string { return []string{ControlPlane, Cosign, Registry} }
+func Names() []string { return []string{ControlPlane, Cosign, SOPS, Registry} }
 
 // unused is how long a program of other sources stays in the cache.
 const unused = 7 * 24 * time.Hour
