@@ -106,7 +106,7 @@ func Open(cfg *config.Config, o Options) *House {
 	if len(o.Builds.Command) > 0 {
 		o.Builds.Log = h.log.Named("reconcile")
 		h.builder = reconcile.NewBuilder(o.Builds)
-		h.build = h.builder.Build
+		h.build = reconcile.Unsealing(h.builder.Build)
 	}
 	for _, i := range cfg.Images {
 		h.images[i.Name] = i

@@ -27,8 +27,8 @@ var openPaths = []string{"apiVersion:", "kind:", "metadata:name:", "metadata:nam
 
 var aVariable = regexp.MustCompile(`\$\{[^}]*\}`)
 
-// secrets are the values of an opened file that may not be shown.
-func secrets(p *sops.Plain) (all []string) {
+// secretTexts are the values of an opened file that may not be shown.
+func secretTexts(p *sops.Plain) (all []string) {
 	for _, v := range p.Values {
 		text := strings.TrimSpace(v.Text)
 		if text == "" || text == "true" || text == "false" || slices.Contains(openPaths, v.Path) {
@@ -54,7 +54,7 @@ func (u *unsealedFS) conceal(set *Set) {
 	var long []string
 	for name, p := range u.opened {
 		delete(set.texts, name) // its lines are not those of the file
-		for _, s := range secrets(p) {
+		for _, s := range secretTexts(p) {
 			if len(s) >= leastHidden {
 				long = append(long, s)
 			}
@@ -71,7 +71,7 @@ func (u *unsealedFS) conceal(set *Set) {
 			}
 		}
 		if p := u.opened[m.File]; p != nil {
-			for _, s := range secrets(p) {
+			for _, s := range secretTexts(p) {
 				if len(s) < leastHidden {
 					hidden = append(hidden, s)
 				}
@@ -85,7 +85,7 @@ func (u *unsealedFS) conceal(set *Set) {
 func (u *unsealedFS) redact(err error) error {
 	text := err.Error()
 	for _, p := range u.opened {
-		for _, s := range secrets(p) {
+		for _, s := range secretTexts(p) {
 			text = withoutTraces(text, s)
 			text = withoutTraces(text, base64.StdEncoding.EncodeToString([]byte(s)))
 		}
