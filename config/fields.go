@@ -137,7 +137,7 @@ func nativeFields() map[string]known {
 		"apply[].repository":                {text: "Name of the entry of repositories; namespace:name for one of another namespace.", required: true},
 		"apply[].path":                      {text: "Directory of the repository that is built; its root when absent."},
 		"apply[].interval":                  {text: "How often the cluster is compared although nothing changed; 10m when absent."},
-		"apply[].retryInterval":             {text: "How soon a failed apply is tried again; the interval when absent, and 1m at most then."},
+		"apply[].retryInterval":             {text: "How soon an app that failed or is not healthy is looked at again; the interval when absent, and 1m at most then."},
 		"apply[].timeout":                   {text: "Longest time of one apply and of one wait for health; the interval less 30s when absent."},
 		"apply[].prune":                     {text: "Delete objects that left the directory."},
 		"apply[].wait":                      {text: "Wait until every applied object is healthy."},

@@ -76,6 +76,8 @@ type applier struct {
 	taken     string             // ID of the last request
 	on        engine             // that follows the app; nil before its first apply
 	last      bump.Result        // how the last apply settled
+	failed    bool               // the last apply ended with an error
+	told      string             // the trouble that was logged last; empty when all is well
 	unwell    time.Time          // since when something of it is on its way; zero when nothing is
 	grace     time.Duration
 	trials    chan struct{} // it is time to judge what is on trial
@@ -164,8 +166,10 @@ func (a *applier) turn(ctx context.Context, due bool) (again time.Duration) {
 	switch {
 	case r == nil || r.head == a.applied && !due:
 		return 0
-	case r.head == a.applied && (a.waiting != nil || a.quiet() && !readsValues(a.app)):
+	case r.head == a.applied && a.waiting != nil:
 		return a.next(nil)
+	case r.head == a.applied && a.quiet() && !readsValues(a.app):
+		return a.patience(ctx)
 	}
 	return a.look(ctx, *r)
 }
@@ -209,9 +213,7 @@ func (a *applier) reached(r revision) bool {
 	a.ready = r.head
 	a.mu.Unlock()
 	a.house.status.applied(a.last, nil)
-	for _, f := range a.feeds {
-		f.wake()
-	}
+	a.stand(standingOf(a.last, nil))
 	return true
 }
 
@@ -222,10 +224,8 @@ const longestTrust = time.Hour
 // quiet tells whether a look at the whole app would find nothing: the watches
 // see all of it and saw nothing.
 func (a *applier) quiet() bool {
-	a.mu.Lock()
-	ready := a.ready == a.applied
-	a.mu.Unlock()
-	return a.on != nil && ready && time.Since(a.looked) < longestTrust && a.on.Quiet(a.app.Name)
+	settled := a.last.Head == a.applied && !a.failed
+	return a.on != nil && settled && time.Since(a.looked) < longestTrust && a.on.Quiet(a.app.Name)
 }
 
 // readsValues tells whether an app has values that no watch sees.
@@ -279,7 +279,7 @@ func (a *applier) apply(ctx context.Context, r revision) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	a.looked = time.Now()
+	a.looked, a.failed = time.Now(), err != nil
 	if err != nil {
 		a.report(result, err, before)
 		a.finish(ctx, result, err)
@@ -425,6 +425,9 @@ func (a *applier) healthy(ctx context.Context) (again time.Duration) {
 	}
 	a.finish(ctx, w.result, w.err)
 	signal(a.trials)
+	if w.err == nil {
+		return a.patience(ctx)
+	}
 	return a.next(w.err)
 }
 
@@ -449,7 +452,7 @@ func (a *applier) report(result bump.Result, err error, before bump.Head) {
 	log := a.log.With(zap.String("commit", bump.Short(result.Head.Hash)))
 	if err != nil {
 		a.house.metrics.applies.WithLabelValues(a.app.Name.Name, "failed").Inc()
-		log.Warn("apply failed", zap.Error(err))
+		a.warn(log, "apply failed", zap.Error(err), err.Error())
 		return
 	}
 	outcome := "applied"
@@ -462,8 +465,12 @@ func (a *applier) report(result bump.Result, err error, before bump.Head) {
 			zap.Int("unchanged", n[bump.Unchanged]), zap.Int("deleted", n[bump.Deleted]), zap.Bool("ready", result.Ready))
 	}
 	if !result.Ready {
-		log.Warn("not ready", zap.String("reason", result.Reason))
+		a.warn(log, "not ready", zap.String("reason", result.Reason), result.Reason)
 		return
 	}
+	if a.told != "" && result.Head == before {
+		log.Info("ready")
+	}
+	a.told = ""
 	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Ready: &result})
 }

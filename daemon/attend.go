@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"hoist/reconcile"
 )
@@ -41,6 +43,29 @@ func (a *applier) attend(ctx context.Context) {
 	}
 }
 
+var errUnhealthy = errors.New("not healthy")
+
+// patience is when an app that was applied is looked at again. One that is not
+// healthy is looked at as soon as one that failed, and perhaps it is by now: what
+// the watches saw during the wait was not attended to.
+func (a *applier) patience(ctx context.Context) time.Duration {
+	a.attend(ctx)
+	if a.last.Ready {
+		return a.next(nil)
+	}
+	return a.next(errUnhealthy)
+}
+
+// warn logs a trouble; one that lasts is a warning once, and then until its words change.
+func (a *applier) warn(log *zap.Logger, message string, why zap.Field, words string) {
+	level := zapcore.WarnLevel
+	if a.told == words {
+		level = zapcore.DebugLevel
+	}
+	a.told = words
+	log.Log(level, message, why)
+}
+
 // turned tells that a ready app is not, because of reason, or that it is again.
 func (a *applier) turned(ctx context.Context, e engine, reason string) {
 	a.last.Ready, a.last.Reason, a.last.Finished = reason == "", reason, a.house.opt.Now()
@@ -50,6 +75,7 @@ func (a *applier) turned(ctx context.Context, e engine, reason string) {
 		a.log.Warn("degraded", zap.String("reason", reason))
 	} else {
 		a.log.Info("recovered")
+		a.told = ""
 		a.mu.Lock()
 		a.ready = a.last.Head
 		a.mu.Unlock()

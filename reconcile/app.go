@@ -29,8 +29,8 @@ type App struct {
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 	// Interval is how often the cluster is compared with the last revision although nothing changed; 10m when zero.
 	Interval bump.Duration `json:"interval,omitempty"`
-	// RetryInterval is how soon a failed apply is tried again; when zero, the
-	// smaller of Interval and a minute.
+	// RetryInterval is how soon an app that failed or is not healthy is looked at
+	// again; when zero, the smaller of Interval and a minute.
 	RetryInterval bump.Duration `json:"retryInterval,omitempty"`
 	// Timeout bounds one apply and one wait for health; Interval less 30s when zero, at least 30s.
 	Timeout bump.Duration `json:"timeout,omitempty"`
