@@ -16,7 +16,7 @@ import (
 // and again only when its files changed.
 type census struct {
 	apps  []config.App
-	near  func(ctx context.Context, app bump.Name, other config.App) bool // both are applied to one cluster
+	near  nearFunc
 	build reconcile.BuildFunc
 
 	mu     sync.Mutex
@@ -26,13 +26,16 @@ type census struct {
 	counted  map[bump.Name]countedApp
 }
 
+// nearFunc picks those of others that are applied to the cluster of an app.
+type nearFunc func(ctx context.Context, app bump.Name, others []config.App) []config.App
+
 type countedApp struct {
 	reconcile.Neighbour
 	inputs *reconcile.Set // what was read; the objects are left out
 	from   fs.FS
 }
 
-func newCensus(apps []config.App, near func(context.Context, bump.Name, config.App) bool, build reconcile.BuildFunc) *census {
+func newCensus(apps []config.App, near nearFunc, build reconcile.BuildFunc) *census {
 	return &census{apps: apps, near: near, build: build, newest: map[bump.Name]revision{}, counted: map[bump.Name]countedApp{}}
 }
 
@@ -52,13 +55,17 @@ func (c *census) neighbours(ctx context.Context, app bump.Name, h bump.Head) ([]
 	if !ok || r.head != h {
 		return nil, fmt.Errorf("commit %s is not the newest any more, the newer one decides", bump.Short(h.Hash))
 	}
+	var others []config.App
+	for _, a := range c.apps {
+		if a.RepositoryName == h.Repository && a.Name != app {
+			others = append(others, a)
+		}
+	}
+	others = c.near(ctx, app, others)
 	c.counting.Lock()
 	defer c.counting.Unlock()
 	var all []reconcile.Neighbour
-	for _, a := range c.apps {
-		if a.RepositoryName != h.Repository || a.Name == app || !c.near(ctx, app, a) {
-			continue
-		}
+	for _, a := range others {
 		n, ok := c.counted[a.Name]
 		if !ok || !sameInputs(n.inputs, n.from, r.tree) {
 			set, err := c.build(ctx, r.tree, a.App)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,7 @@ type clusters struct {
 	home  *site
 	sites map[siteKey]*site // all of them; not changed after newClusters
 	log   *zap.Logger
+	every time.Duration // between two looks at a kubeconfig
 }
 
 // siteKey is a cluster as the configuration names it: two entries that name the
@@ -61,7 +64,7 @@ type site struct {
 }
 
 func newClusters(h *House) *clusters {
-	c := &clusters{home: &site{house: h}, sites: map[siteKey]*site{}, log: h.log.Named("daemon")}
+	c := &clusters{home: &site{house: h}, sites: map[siteKey]*site{}, log: h.log.Named("daemon"), every: kubeconfigInterval}
 	c.sites[siteKey{}] = c.home
 	for _, a := range h.Config.Apply {
 		k := siteOf(a)
@@ -236,7 +239,7 @@ func (c *clusters) follow(ctx context.Context, moved func(*site)) {
 }
 
 func (c *clusters) followOne(ctx context.Context, s *site, moved func(*site)) {
-	tick := time.NewTicker(kubeconfigInterval)
+	tick := time.NewTicker(c.every)
 	defer tick.Stop()
 	told := ""
 	for {
@@ -245,6 +248,7 @@ func (c *clusters) followOne(ctx context.Context, s *site, moved func(*site)) {
 			return
 		case <-tick.C:
 		}
+		known := s.now() != nil
 		changed, err := s.refresh(ctx)
 		if ctx.Err() != nil {
 			return
@@ -254,10 +258,13 @@ func (c *clusters) followOne(ctx context.Context, s *site, moved func(*site)) {
 				c.log.Warn("kubeconfig not usable", zap.String("cluster", s.name), zap.Error(err))
 			}
 		}
-		if changed {
-			c.log.Info("kubeconfig changed", zap.String("cluster", s.name))
-			moved(s)
+		if !changed {
+			continue
 		}
+		if known && err == nil {
+			c.log.Info("kubeconfig changed", zap.String("cluster", s.name))
+		}
+		moved(s)
 	}
 }
 
@@ -306,15 +313,35 @@ func (c *clusters) ready(ctx context.Context, a config.App) (*reconcile.Engine, 
 	return s.engine(ctx, a.Account())
 }
 
-// same tells whether two apps are applied to one cluster, also where they name
-// it by two kubeconfigs. One that does not answer is taken for another: it may
-// not hold up those that do.
-func (c *clusters) same(ctx context.Context, a, b config.App) bool {
-	at, other := c.of(a), c.of(b)
-	if at == other {
+// sameAs tells of the sites of apps which are the same cluster as at. They are
+// asked at the same time, each once.
+func (c *clusters) sameAs(ctx context.Context, at *site, apps []config.App) map[siteKey]bool {
+	same := map[siteKey]bool{}
+	for _, a := range apps {
+		same[siteOf(a)] = false
+	}
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	for _, k := range slices.Collect(maps.Keys(same)) {
+		asked.Go(func() {
+			is := at.same(ctx, c.sites[k])
+			mu.Lock()
+			defer mu.Unlock()
+			same[k] = is
+		})
+	}
+	asked.Wait()
+	return same
+}
+
+// same tells whether two sites are one cluster, also where two kubeconfigs name
+// it. One that does not answer is taken for another: it may not hold up those
+// that do.
+func (s *site) same(ctx context.Context, other *site) bool {
+	if s == other {
 		return true
 	}
-	here, err := at.reach(ctx)
+	here, err := s.reach(ctx)
 	if err != nil {
 		return false
 	}
@@ -325,7 +352,7 @@ func (c *clusters) same(ctx context.Context, a, b config.App) bool {
 	if here.Server() == there.Server() {
 		return true
 	}
-	if at.answers(ctx, neighbourTimeout, neighbourRest) != nil || other.answers(ctx, neighbourTimeout, neighbourRest) != nil {
+	if s.answers(ctx, neighbourTimeout, neighbourRest) != nil || other.answers(ctx, neighbourTimeout, neighbourRest) != nil {
 		return false
 	}
 	this, _ := here.Identity(ctx)

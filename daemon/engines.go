@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"k8s.io/client-go/rest"
@@ -55,14 +56,16 @@ func (h *House) engineOf(ctx context.Context, app config.App) (*reconcile.Engine
 	return h.clusters.of(app).engine(ctx, app.Account())
 }
 
-// near tells whether an app is applied to the same cluster as another one.
-func (h *House) near(ctx context.Context, app bump.Name, other config.App) bool {
+// near picks those of others that are applied to the same cluster as an app.
+func (h *House) near(ctx context.Context, app bump.Name, others []config.App) []config.App {
+	var at *site
 	for _, a := range h.Config.Apply {
 		if a.Name == app {
-			return h.clusters.same(ctx, a, other)
+			at = h.clusters.of(a)
 		}
 	}
-	return false
+	same := h.clusters.sameAs(ctx, at, others)
+	return slices.DeleteFunc(slices.Clone(others), func(a config.App) bool { return !same[siteOf(a)] })
 }
 
 // Controls reads what people asked of the entries at run time.

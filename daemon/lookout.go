@@ -41,6 +41,13 @@ func (l *lookout) change(ctx context.Context, from, to engine) {
 	}
 }
 
+// count is how many engines watch.
+func (l *lookout) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.users)
+}
+
 // wait returns when all watches have ended.
 func (l *lookout) wait() { l.all.Wait() }
 

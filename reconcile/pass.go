@@ -88,6 +88,9 @@ type pass struct {
 // run does the steps in the order that makes a kill between any two of them
 // safe: the inventory names an object before it exists and until it is gone.
 func (p *pass) run(ctx context.Context) (err error) {
+	if _, err = p.e.cluster.Identity(ctx); err != nil {
+		return err // one that does not answer is asked for one small thing
+	}
 	if p.targets, err = p.e.locate(ctx, p.app, p.set); err != nil {
 		return err
 	}
