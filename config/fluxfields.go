@@ -173,7 +173,7 @@ func kustomizationFields() []fluxField {
 		{path: "dependsOn[].readyExpr", versions: "v1"},
 		{path: "validation", versions: beforeV1, fate: meaningless, note: "every object is validated by the API server before it is applied"},
 		{path: "deletionPolicy", versions: "v1", fate: refused, harmless: "Orphan", note: "what an entry applied stays when the entry is removed"},
-		{path: "force", fate: refused, harmless: "false", note: "immutable fields are reported, not recreated"},
+		{path: "force"},
 		{path: "decryption.provider", required: true},
 		{path: "decryption.secretRef.name", required: true},
 		{path: "decryption.serviceAccountName", versions: "v1", fate: refused, note: "name the keys with secretRef, or allow services in the native form with kms"},

@@ -44,11 +44,12 @@ func (f *field) allow(operation string) {
 // one comes when it is allowed.
 func TestAdmissionDenies(t *testing.T) {
 	f := newField(t)
+	f.app.Atomic = new(false)
 	f.deny("CREATE")
 	files := apps("nope.yaml", configMap("nope", "1"), "fine.yaml", configMap("fine", "1"))
 	denied := func() bool {
 		_, err := f.try(files, f.head())
-		return err != nil && strings.Contains(err.Error(), "apps/nope.yaml: apply ConfigMap/"+f.ns+"/nope: ") && strings.Contains(err.Error(), "names may not begin with no")
+		return err != nil && strings.Contains(err.Error(), "apps/nope.yaml:1: apply ConfigMap/"+f.ns+"/nope: ") && strings.Contains(err.Error(), "names may not begin with no")
 	}
 	f.eventually(20*time.Second, "the policy denies", func() bool {
 		if denied() {

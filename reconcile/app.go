@@ -71,6 +71,16 @@ type App struct {
 	Ignore []IgnoreRule `json:"ignore,omitempty"`
 	// Rollback takes bumps back in Git that make the app unhealthy; nil does not.
 	Rollback *Rollback `json:"rollback,omitempty"`
+	// Atomic applies nothing of a stage in which the API server refuses an object; true
+	// when nil. When false, what is not refused is applied.
+	Atomic *bool `json:"atomic,omitempty"`
+	// Conflicts says what becomes of fields that another field manager holds: force (when empty), or refuse.
+	Conflicts string `json:"conflicts,omitempty"`
+	// Force deletes objects whose change the API server does not allow, and creates
+	// them anew. What holds data asks for that by its own annotation.
+	Force bool `json:"force,omitempty"`
+	// Adopt names apps, of other repositories or other Hoists, whose objects are taken over.
+	Adopt []AppRef `json:"adopt,omitempty"`
 	// DependsOn names entries that have to be ready first.
 	DependsOn []DependencyRef `json:"dependsOn,omitempty"`
 	// Labels are for the ready expressions of other entries.
@@ -150,6 +160,7 @@ func (a App) Check() []bump.Fault {
 	a.checkDrift(fault)
 	a.Rollback.check(a, fault)
 	a.checkDecryption(fault)
+	a.checkTaking(fault)
 	faults = append(faults, a.Overlay.check(dirOf(a.Path))...)
 	faults = append(faults, a.PostBuild.check()...)
 	for i, h := range a.HealthChecks {

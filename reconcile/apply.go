@@ -21,41 +21,57 @@ import (
 type outcome struct {
 	action bump.Action
 	uid    string
+	reason string // for what was left alone
 	drift  *Drift // what somebody else had changed, if that was told or put right
+}
+
+// glance is what is known of an object in the cluster before it is written.
+type glance struct {
+	live   *unstructured.Unstructured
+	looked bool                       // live is nil because there is none
+	tried  *unstructured.Unstructured // the answer to a dry run
 }
 
 // apply brings one object to the state that was built, with as few requests as
 // what we know of it allows: one look when we wrote the same before, one write
-// when the content is new, a look and a write when we know nothing. The look may
-// have been taken before: live.
-func (e *Engine) apply(ctx context.Context, a App, past *past, s street, t *target, live *unstructured.Unstructured) (outcome, error) {
+// when the content is new, a look and a write when we know nothing.
+func (e *Engine) apply(ctx context.Context, a App, past *past, s street, t *target, g glance) (outcome, error) {
 	was, known := past.get(t.key)
 	fresh := !known || was.built != t.built
-	if live == nil && (!known || !fresh || len(t.yielded) > 0) {
+	if !g.looked && g.live == nil && (!known || !fresh || t.looksFirst(was)) {
 		var err error
-		if live, err = e.read(ctx, t); err != nil {
+		if g.live, err = e.read(ctx, t); err != nil {
 			return outcome{}, err
 		}
 	}
+	live := g.live
 	if live != nil {
-		if err := s.yields(t, live, a.Name, known); err != nil {
+		if err := s.yields(t, live, a, known); err != nil {
 			return outcome{}, err
+		}
+		if o, ok := e.leave(past, t, live); ok {
+			return o, nil
 		}
 	}
 	if !known && t.recorded && a.leavesDrift() {
-		after, err := e.patch(ctx, t, e.lent(t, live), e.manager, dryRun)
+		after, err := e.would(ctx, t, live)
 		if err != nil {
-			return outcome{}, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, t.discreet(err))
+			return outcome{}, t.refused("dry run of", err)
 		}
 		was, fresh = e.seenOf(t, after), false
 	}
 	if !fresh {
 		return e.mend(ctx, a, past, t, live, was)
 	}
-	after, err := e.put(ctx, t, live)
-	if err != nil {
-		past.forget(t.key)
-		return outcome{}, fmt.Errorf("%s: apply %s: %w", t.where(), t.object, t.discreet(err))
+	var after *unstructured.Unstructured
+	if e.same(live, g.tried) {
+		after = live
+	} else {
+		var err error
+		if after, err = e.bring(ctx, a, t, live, t.inherits(live, known, g.tried != nil)); err != nil {
+			past.forget(t.key)
+			return outcome{}, t.refused("apply", err)
+		}
 	}
 	if live != nil {
 		was.live, was.uid = digestLive(live), string(live.GetUID())
@@ -69,6 +85,36 @@ func (e *Engine) apply(ctx context.Context, a App, past *past, s street, t *targ
 		}
 	}
 	return o, nil
+}
+
+// looksFirst tells whether an object has to be seen before it is written.
+func (t *target) looksFirst(was seen) bool {
+	return len(t.yielded) > 0 || t.ssa == ssaIfNotPresent || was.alone || was.edited
+}
+
+// leave keeps the hands off an object that is there and asks for that.
+func (e *Engine) leave(past *past, t *target, live *unstructured.Unstructured) (outcome, bool) {
+	reason := asksToBeLeft(live)
+	if reason == "" && t.ssa != ssaIfNotPresent {
+		return outcome{}, false
+	}
+	is := e.seenOf(t, live)
+	if reason != "" {
+		is.alone, is.built, is.ours, is.held = true, "", "", "" // whatever is seen of it is a reason to look whether it asks no more
+	}
+	past.put(t.key, is)
+	if reason != "" {
+		return outcome{action: bump.Skipped, uid: is.uid, reason: reason}, true
+	}
+	if _, marked := owner(live); !marked && !t.tracked {
+		is.uid = "" // somebody else made it
+	}
+	return outcome{action: bump.Unchanged, uid: is.uid}, true
+}
+
+// refused is what is told of a request that the API server did not grant.
+func (t *target) refused(doing string, err error) error {
+	return fmt.Errorf("%s: %s %s: %w", t.where(), doing, t.object, t.discreet(err))
 }
 
 func (e *Engine) read(ctx context.Context, t *target) (*unstructured.Unstructured, error) {
@@ -86,7 +132,7 @@ func (e *Engine) read(ctx context.Context, t *target) (*unstructured.Unstructure
 func (e *Engine) seenOf(t *target, live *unstructured.Unstructured) seen {
 	return seen{
 		built: t.built, live: digestLive(live), ours: digestOurs(t.Object, live), held: digestHeld(live.GetManagedFields(), e.manager),
-		uid: string(live.GetUID()), generation: live.GetGeneration(), health: t.judge.of(live),
+		uid: string(live.GetUID()), generation: live.GetGeneration(), health: t.judge.of(live), edited: heldByForeign(live.GetManagedFields()),
 	}
 }
 
@@ -166,6 +212,31 @@ func (e *Engine) look(ctx context.Context, a App, targets []*target) (map[key]*u
 	return found, g.Wait()
 }
 
+// same tells whether what a dry run would make of an object is what it is.
+func (e *Engine) same(live, tried *unstructured.Unstructured) bool {
+	return live != nil && tried != nil && digestLive(live) == digestLive(tried) &&
+		digestHeld(live.GetManagedFields(), e.manager) == digestHeld(tried.GetManagedFields(), e.manager)
+}
+
+// bring applies one object, and does what has to be done that it can be applied:
+// with inherits, what kubectl and Flux wrote becomes ours; what cannot be changed
+// is created anew where that is allowed.
+func (e *Engine) bring(ctx context.Context, a App, t *target, live *unstructured.Unstructured, inherits bool) (after *unstructured.Unstructured, err error) {
+	if inherits && live != nil && t.overrides() && heldByForeign(live.GetManagedFields()) {
+		after, err = e.putOver(ctx, t, live)
+	} else {
+		after, err = e.put(ctx, t, live)
+	}
+	stuck := e.immutableOf(ctx, a, t, live, err)
+	if stuck == nil {
+		return after, err
+	}
+	if !stuck.replaceable {
+		return nil, stuck
+	}
+	return e.replace(ctx, t, stuck)
+}
+
 // put applies one object. Fields that it leaves to others go out with a new
 // object; from one that is there they are given away first: a field that its only
 // owner stops to apply is removed by the API server.
@@ -224,20 +295,29 @@ const (
 	dryRun  = true
 )
 
+// would is the answer to a dry run that takes every field.
+func (e *Engine) would(ctx context.Context, t *target, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	taking := *t
+	taking.forced = true
+	return e.patch(ctx, &taking, e.lent(t, live), e.manager, dryRun)
+}
+
 // patch applies body in the name of manager. Where another manager holds a
-// field, ours wins, as in Flux.
+// field, ours wins, as in Flux, unless the target says otherwise.
 func (e *Engine) patch(ctx context.Context, t *target, body *unstructured.Unstructured, manager string, dry bool) (*unstructured.Unstructured, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	force := true
-	options := metav1.PatchOptions{FieldManager: manager, Force: &force}
+	options := metav1.PatchOptions{FieldManager: manager, Force: &t.forced}
 	if dry {
 		options.DryRun = []string{metav1.DryRunAll}
 	}
 	for tries := 0; ; tries++ {
 		live, err := e.at(t.resource, t.object.Namespace).Patch(ctx, t.object.Name, types.ApplyPatchType, text, options)
+		if conflict := conflictOf(err); conflict != nil {
+			return nil, conflict
+		}
 		again := t.young && unserved(err) && tries < 100 || apierrors.IsConflict(err) && tries < 3
 		if !again {
 			return live, err

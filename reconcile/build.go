@@ -48,6 +48,7 @@ type Set struct {
 type Manifest struct {
 	Object *unstructured.Unstructured
 	File   string
+	Line   int      // where the object begins in the file; 0 when that is not known
 	hidden []string // values in it that may not be shown
 }
 
@@ -126,7 +127,7 @@ func buildAlone(ctx context.Context, tree fs.FS, a App) (*Set, error) {
 }
 
 func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
-	t := &treeFS{ctx: ctx, tree: tree, app: dir, overlay: a.Overlay, generated: map[string][]byte{}, files: map[string]bool{}}
+	t := &treeFS{ctx: ctx, tree: tree, app: dir, overlay: a.Overlay, generated: map[string][]byte{}, files: map[string]bool{}, lines: lines{}}
 	info, err := t.stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New("no such directory in the repository")
@@ -164,7 +165,7 @@ func build(ctx context.Context, tree fs.FS, dir string, a App) (*Set, error) {
 		}
 	}
 	if rm != nil {
-		if set.Objects, err = manifests(rm, dir, slices.Contains(meta, types.OriginAnnotations), set.raw); err != nil {
+		if set.Objects, err = manifests(rm, dir, t.lines, slices.Contains(meta, types.OriginAnnotations), set.raw); err != nil {
 			return nil, err
 		}
 	}

@@ -45,7 +45,7 @@ func names(s *Set) string {
 	return strings.Join(all, " ")
 }
 
-func mustBuild(t *testing.T, fsys fstest.MapFS, a App) *Set {
+func mustBuild(t testing.TB, fsys fstest.MapFS, a App) *Set {
 	t.Helper()
 	s, err := Build(t.Context(), fsys, a)
 	if err != nil {
@@ -144,7 +144,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"missing name", "resources: [noname.yaml]\n", "build prod: prod/noname.yaml: missing metadata.name in object"},
 		{"missing kind", "resources: [../base]\n", "build prod: base/nokind.yaml: "},
 		{"duplicate", "resources: [a.yaml, b.yaml]\n", "b.yaml"},
-		{"sops", "resources: [secret.yaml]\n", "prod/secret.yaml: Secret/s is encrypted by SOPS"},
+		{"sops", "resources: [secret.yaml]\n", "prod/secret.yaml:1: Secret/s is encrypted by SOPS"},
 		{"sops value", "secretGenerator: [{name: c, files: [value.txt]}]\n", "data.value.txt is encrypted by SOPS"},
 		{"symlink", "resources: [link.yaml]\n", "symbolic links"},
 	} {

@@ -155,7 +155,7 @@ func plainSet(s *Set) string {
 	text := fmt.Sprint(s.Files, s.Dirs, s.Warnings, s.raw, s.texts)
 	for _, m := range s.Objects {
 		j, err := json.Marshal(m.Object)
-		text += fmt.Sprintf("\n%s %s %v", m.File, j, err)
+		text += fmt.Sprintf("\n%s %s %v", m.where(), j, err)
 	}
 	return text
 }
@@ -167,7 +167,7 @@ func TestWireCarriesAllOfASet(t *testing.T) {
 		want string
 	}{
 		{reflect.TypeFor[Set](), "Objects Files Dirs Warnings raw texts"},
-		{reflect.TypeFor[Manifest](), "Object File hidden"}, // hidden comes later, from variables
+		{reflect.TypeFor[Manifest](), "Object File Line hidden"}, // hidden comes later, from variables
 	} {
 		var fields []string
 		for f := range c.is.Fields() {

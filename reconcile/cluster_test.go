@@ -82,6 +82,8 @@ type line struct {
 	counts map[string]int
 	cut    func(*http.Request) (before, after bool) // whether the request, or the answer, is lost
 
+	answer func(*http.Request) *http.Response // answers instead of the server, unless nil
+
 	watches []io.Closer
 	expired func(*http.Request) bool // whether a list or watch is answered with 410
 }
@@ -100,9 +102,16 @@ func (l *line) wrap(next http.RoundTripper) http.RoundTripper {
 		if l.cut != nil {
 			before, after = l.cut(r)
 		}
+		var instead *http.Response
+		if l.answer != nil {
+			instead = l.answer(r)
+		}
 		l.mu.Unlock()
 		if before {
 			return nil, errCut
+		}
+		if instead != nil {
+			return instead, nil
 		}
 		if r.URL.Query().Get("labelSelector") == labelApp {
 			if l.isExpired(r) {
@@ -133,9 +142,18 @@ func (l *line) isExpired(r *http.Request) bool {
 
 // gone is the API server's answer where the history is compacted.
 func gone(r *http.Request) *http.Response {
-	body := `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old resource version", "reason": "Expired", "code": 410}`
-	return &http.Response{StatusCode: http.StatusGone, Status: "410 Gone", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}
+	return refusal(r, http.StatusGone, "Expired", "too old resource version", "", "")
+}
+
+// refusal is an answer of an API server that refuses, with one more header.
+func refusal(r *http.Request, code int, reason, message, header, value string) *http.Response {
+	body := fmt.Sprintf(`{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": %q, "reason": %q, "code": %d}`, message, reason, code)
+	h := http.Header{"Content-Type": {"application/json"}}
+	if header != "" {
+		h.Set(header, value)
+	}
+	return &http.Response{StatusCode: code, Status: fmt.Sprint(code, " ", reason), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: h, Body: io.NopCloser(strings.NewReader(body))}
 }
 
 // breakWatches ends the engine's watches; what they ask next is answered with

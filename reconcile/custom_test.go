@@ -138,7 +138,7 @@ func TestC8DefinitionComesLater(t *testing.T) {
 	files := apps("a.yaml", configMap("a", "1"), "box.yaml", "apiVersion: "+group+"/v1\nkind: Box\nmetadata: {name: b}\n")
 	h := f.head()
 	_, err := f.try(files, h)
-	if want := "its CustomResourceDefinition is not in the cluster; tried again by itself"; err == nil || !strings.Contains(err.Error(), "apps/box.yaml: Box/") || !strings.Contains(err.Error(), want) {
+	if want := "its CustomResourceDefinition is not in the cluster; tried again by itself"; err == nil || !strings.Contains(err.Error(), "apps/box.yaml:1: Box/") || !strings.Contains(err.Error(), want) {
 		t.Errorf("error = %v, want %q", err, want)
 	}
 	other := newField(t)
@@ -186,7 +186,7 @@ func TestC11NamespaceTerminating(t *testing.T) {
 		more[path] = text
 	}
 	_, err := f.try(more, f.head())
-	want := "namespace " + name + " is being deleted: until it is gone nothing can be created in it (2 objects wait, the first is apps/c.yaml: ConfigMap/" + name + "/c); tried again by itself"
+	want := "namespace " + name + " is being deleted: until it is gone nothing can be created in it (2 objects wait, the first is apps/c.yaml:1: ConfigMap/" + name + "/c); tried again by itself"
 	if err == nil || err.Error() != want {
 		t.Errorf("error = %v, want %s", err, want)
 	}

@@ -23,7 +23,7 @@ type Difference struct {
 	Object bump.Object
 	File   string
 	Action bump.Action // Created, Configured, Deleted, or Skipped
-	Reason string      // for Skipped
+	Reason string      // for Skipped, and for Configured where the object is deleted and created anew
 	Diff   string      // unified, of the object as YAML; values of Secrets are masked
 	// Drift are the fields among them that another field manager wrote, which is
 	// who changed them since they were applied.
@@ -50,12 +50,17 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 	if err != nil {
 		return nil, err
 	}
+	targets, ignored := unignored(targets)
+	inv.forget(ignored)
 	var (
 		all  []Difference
 		errs []error
 	)
 	for _, t := range targets {
-		d, err := e.diff(ctx, a.Name, t)
+		if t.alone {
+			continue
+		}
+		d, err := e.diff(ctx, a, t)
 		if err != nil {
 			errs = append(errs, err)
 		} else if d.Action != bump.Unchanged {
@@ -79,7 +84,7 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 	return all, errors.Join(errs...)
 }
 
-func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference, error) {
+func (e *Engine) diff(ctx context.Context, a App, t *target) (Difference, error) {
 	d := Difference{Object: t.object, File: t.File, Action: bump.Configured}
 	at := e.at(t.resource, t.object.Namespace)
 	before, err := at.Get(ctx, t.object.Name, metav1.GetOptions{})
@@ -89,8 +94,12 @@ func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference
 		return d, fmt.Errorf("%s: read %s: %w", t.where(), t.object, err)
 	}
 	if before != nil {
-		if other, ok := owner(before); ok && other != app {
-			return d, fmt.Errorf("%s: %s belongs to app %s", t.where(), t.object, other)
+		if other, ok := owner(before); ok && other != a.Name && !a.adopts(other) {
+			return d, t.belongs(other)
+		}
+		if t.ssa == ssaIfNotPresent || asksToBeLeft(before) != "" {
+			d.Action = bump.Unchanged
+			return d, nil
 		}
 	}
 	after, err := e.patch(ctx, t, e.lent(t, before), e.manager, dryRun)
@@ -98,7 +107,13 @@ func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference
 	case apierrors.IsNotFound(err) && before == nil:
 		after = t.whole() // its namespace or kind is not there yet
 	case err != nil:
-		return d, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, t.discreet(err))
+		if stuck := e.immutableOf(ctx, a, t, before, err); stuck != nil {
+			return e.diffReplaced(ctx, t, stuck, d)
+		}
+		return d, t.refused("dry run of", err)
+	}
+	if before != nil && t.overrides() && digestLive(before) != digestLive(after) {
+		after = e.without(before, after)
 	}
 	if before != nil && digestLive(before) == digestLive(after) {
 		d.Action = bump.Unchanged
@@ -109,6 +124,21 @@ func (e *Engine) diff(ctx context.Context, app bump.Name, t *target) (Difference
 		d.Drift = slices.DeleteFunc(fields, func(f DriftField) bool { return f.By == "" })
 	}
 	d.Diff, err = unified(t.object, t.shown(before, "before"), t.shown(after, "after"))
+	d.Diff = t.hide(d.Diff)
+	return d, err
+}
+
+// diffReplaced is the difference of an object that has to be deleted and created anew.
+func (e *Engine) diffReplaced(ctx context.Context, t *target, stuck *immutableError, d Difference) (Difference, error) {
+	if !stuck.replaceable {
+		return d, t.refused("dry run of", stuck)
+	}
+	if err := e.rehearseReplacement(ctx, t, stuck); err != nil {
+		return d, t.refused("dry run of", err)
+	}
+	d.Reason = "deleted and created anew: " + stuck.fields + " cannot be changed once it is set"
+	var err error
+	d.Diff, err = unified(t.object, stuck.live, t.whole())
 	d.Diff = t.hide(d.Diff)
 	return d, err
 }

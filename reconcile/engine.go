@@ -163,6 +163,9 @@ type seen struct {
 	ours  string // digestOurs of the same
 	held  string // digestHeld of the same
 	uid   string
+
+	alone  bool // somebody wrote on it that it is to be left alone
+	edited bool // kubectl holds fields of it, or somebody wrote on it that it is to be left alone
 	// generation and health are of the newest state that was seen: a watch may be
 	// behind our own writes.
 	generation int64

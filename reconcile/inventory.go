@@ -58,6 +58,8 @@ type Entry struct {
 	// Left says why the object is still there although it left the revision;
 	// empty for an object that belongs to it.
 	Left string `json:"left,omitempty"`
+	// Alone says that Git asked last to leave the object alone.
+	Alone bool `json:"alone,omitempty"`
 }
 
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
@@ -334,10 +336,21 @@ func (inv *Inventory) add(targets []*target) {
 		if i, ok := at[t.key]; ok {
 			inv.Objects[i].Object = t.object // the API version may have changed
 			inv.Objects[i].Left = ""
+			inv.Objects[i].Alone = t.alone
 			continue
+		}
+		if t.alone {
+			continue // not ours yet
 		}
 		inv.Objects = append(inv.Objects, Entry{Object: t.object})
 	}
+}
+
+// forget leaves objects out that are not ours any more.
+func (inv *Inventory) forget(targets []*target) {
+	inv.Objects = slices.DeleteFunc(inv.Objects, func(en Entry) bool {
+		return slices.ContainsFunc(targets, func(t *target) bool { return t.key == keyOf(en.Object) })
+	})
 }
 
 // know records the UIDs that objects turned out to have.

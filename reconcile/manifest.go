@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -24,7 +25,7 @@ const originAnnotation = "config.kubernetes.io/origin"
 
 // manifests turns kustomize's answer into objects, and reports every one that
 // cannot be applied. Raw ones, which still have variables, are not looked at.
-func manifests(rm resmap.ResMap, dir string, keepOrigin, raw bool) ([]Manifest, error) {
+func manifests(rm resmap.ResMap, dir string, at lines, keepOrigin, raw bool) ([]Manifest, error) {
 	var (
 		all    []Manifest
 		faults []error
@@ -41,6 +42,7 @@ func manifests(rm resmap.ResMap, dir string, keepOrigin, raw bool) ([]Manifest, 
 		}
 		m := Manifest{Object: &unstructured.Unstructured{Object: fields}}
 		m.File = takeOrigin(m.Object, dir, keepOrigin)
+		m.Line = at.of(m.File, m.Object)
 		if !raw {
 			err = m.finish()
 		}
@@ -67,12 +69,15 @@ func (m Manifest) finish() error {
 	return m.check()
 }
 
-// where names the manifest's file for a message.
+// where names the manifest's file for a message, and the line if it is known.
 func (m Manifest) where() string {
-	if m.File == "" {
+	switch {
+	case m.File == "":
 		return "an unknown file"
+	case m.Line == 0:
+		return m.File
 	}
-	return m.File
+	return m.File + ":" + strconv.Itoa(m.Line)
 }
 
 // check finds what no API server may see: a nameless object, and anything still

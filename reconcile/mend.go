@@ -47,14 +47,20 @@ func (e *Engine) Mend(ctx context.Context, a App, set *Set, h bump.Head) error {
 	g.SetLimit(workers)
 	for i, t := range targets {
 		was, known := past.get(t.key)
-		if _, suspect := suspects[t.key]; !suspect || !known || was.built != t.built || past.restUntil(t.key, e.now()) > 0 {
+		if _, suspect := suspects[t.key]; !suspect || !known || was.built != t.built && !was.alone || past.restUntil(t.key, e.now()) > 0 {
 			continue
 		}
 		g.Go(func() error {
 			var live *unstructured.Unstructured
 			live, errs[i] = e.read(ctx, t)
-			if live != nil && street.yields(t, live, a.Name, known) != nil {
+			if live != nil && street.yields(t, live, a, known) != nil {
 				return nil // it moved to a neighbour; the next pass says so
+			}
+			if live != nil {
+				if o, ok := e.leave(past, t, live); ok {
+					outcomes[i] = o
+					return nil
+				}
 			}
 			if errs[i] == nil {
 				outcomes[i], errs[i] = e.mend(ctx, a, past, t, live, was)
@@ -128,22 +134,14 @@ func (e *Engine) mend(ctx context.Context, a App, past *past, t *target, live *u
 		return as, nil
 	}
 	if a.Drift == DriftReport {
-		after, err := e.patch(ctx, t, e.lent(t, live), e.manager, dryRun)
-		if err != nil {
-			return outcome{}, fmt.Errorf("%s: dry run of %s: %w", t.where(), t.object, t.discreet(err))
-		}
-		past.put(t.key, was)
-		if d := e.driftOf(t, live, after, DriftReported); d == nil {
-			e.settle(a, past, t)
-		} else if past.news(t.key, d) {
-			as.drift = d
-			e.tell(a, *d)
-		}
-		return as, nil
+		return e.report(ctx, a, past, t, live, was, as)
 	}
-	after, err := e.put(ctx, t, live)
+	after, err := e.bring(ctx, a, t, live, false)
+	if isConflict(err) {
+		return e.report(ctx, a, past, t, live, was, as)
+	}
 	if err != nil {
-		return outcome{}, fmt.Errorf("%s: put drift of %s right: %w", t.where(), t.object, t.discreet(err))
+		return outcome{}, t.refused("put drift right of", err)
 	}
 	is := e.seenOf(t, after)
 	past.put(t.key, is)
@@ -154,6 +152,22 @@ func (e *Engine) mend(ctx context.Context, a App, past *past, t *target, live *u
 	if as.drift != nil {
 		e.tell(a, *as.drift)
 		e.referee(a, past, t, *as.drift)
+	}
+	return as, nil
+}
+
+// report tells of a drift that is not put right, once.
+func (e *Engine) report(ctx context.Context, a App, past *past, t *target, live *unstructured.Unstructured, was seen, as outcome) (outcome, error) {
+	after, err := e.would(ctx, t, live)
+	if err != nil {
+		return outcome{}, t.refused("dry run of", err)
+	}
+	past.put(t.key, was)
+	if d := e.driftOf(t, live, after, DriftReported); d == nil {
+		e.settle(a, past, t)
+	} else if past.news(t.key, d) {
+		as.drift = d
+		e.tell(a, *d)
 	}
 	return as, nil
 }

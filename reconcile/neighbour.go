@@ -29,6 +29,9 @@ func NeighbourOf(a App, set *Set, err error) Neighbour {
 		return n
 	}
 	for _, m := range set.Objects {
+		if wordOf(m.Object, wordSSA) == ssaIgnore {
+			continue
+		}
 		k := keyOf(nameOf(m.Object))
 		n.exact[k] = true
 		k.namespace = ""
@@ -61,9 +64,9 @@ func (e *Engine) street(ctx context.Context, a App, h bump.Head) street {
 // yields says why an object that carries the mark of another app may not be
 // taken over; nil when it may. known is an object that we wrote: where no
 // neighbour's name is on it, somebody edited the label.
-func (s street) yields(t *target, live *unstructured.Unstructured, app bump.Name, known bool) error {
+func (s street) yields(t *target, live *unstructured.Unstructured, a App, known bool) error {
 	other, marked := owner(live)
-	if !marked || other == app {
+	if !marked || other == a.Name {
 		return nil
 	}
 	all, err := s()
@@ -81,10 +84,14 @@ func (s street) yields(t *target, live *unstructured.Unstructured, app bump.Name
 			return nil
 		}
 	}
-	if known {
+	if known || a.adopts(other) {
 		return nil
 	}
-	return fmt.Errorf("%s: %s belongs to app %s", t.where(), t.object, other)
+	return t.belongs(other)
+}
+
+func (t *target) belongs(other bump.Name) error {
+	return fmt.Errorf("%s: %s belongs to app %s: remove it there, or name that app under adopt", t.where(), t.object, other)
 }
 
 // wants says who else may want an object that left an app, as a reason not to

@@ -167,3 +167,23 @@ func TestBothAppsHaveTheObject(t *testing.T) {
 		t.Errorf("error = %v, x = %s", err, n.a.value("x"))
 	}
 }
+
+// What another app has, of another repository or another Hoist, is taken over where
+// adopt names it, and refused by name elsewhere.
+func TestAdopted(t *testing.T) {
+	one, two := newField(t), newField(t)
+	two.app.TargetNamespace, two.ns = one.ns, one.ns
+	both, rest := apps("a.yaml", configMap("a", "1"), "b.yaml", configMap("b", "1")), apps("b.yaml", configMap("b", "1"))
+	one.apply(both)
+	uid := one.get(configMaps, "a").GetUID()
+	_, err := two.try(apps("a.yaml", configMap("a", "2")), two.head())
+	if err == nil || !strings.Contains(err.Error(), "belongs to app "+one.app.Name.String()+": remove it there, or name that app under adopt") {
+		t.Errorf("error = %v, want the owner", err)
+	}
+	two.app.Adopt = []AppRef{{Name: one.app.Name.Name}}
+	two.want(two.apply(apps("a.yaml", configMap("a", "2"))), "configured ConfigMap/a")
+	one.want(one.apply(rest), "unchanged ConfigMap/b, skipped ConfigMap/a")
+	if o := one.get(configMaps, "a"); o == nil || o.GetUID() != uid || one.value("a") != "2" || two.recorded() != "ConfigMap/a" || one.recorded() != "ConfigMap/b" {
+		t.Errorf("a = %q, inventories %s and %s", one.value("a"), one.recorded(), two.recorded())
+	}
+}

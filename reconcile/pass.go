@@ -30,9 +30,9 @@ func (e *Engine) Apply(ctx context.Context, a App, tree fs.FS, h bump.Head) (bum
 // left it. The set is not changed and may be applied again; that corrects drift.
 //
 // Within a stage every object is tried, and the error tells of all that failed;
-// the stages after it are then skipped and nothing is deleted. There is no dry
-// run before: an object that is refused does not hold back its neighbours. The
-// result of an app that waits for nothing is Ready; for others ask
+// nothing is deleted then. Of an atomic app a stage is tried as a dry run first,
+// nothing of it is written when one object fails, and the stages after it are
+// skipped; others go on with what is not refused. The result of an app that waits for nothing is Ready; for others ask
 // [Engine.Health].
 func (e *Engine) ApplySet(ctx context.Context, a App, set *Set, h bump.Head) (bump.Result, error) {
 	if a.Suspend {
@@ -91,12 +91,17 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if _, err = p.e.cluster.Identity(ctx); err != nil {
 		return err // one that does not answer is asked for one small thing
 	}
-	if p.targets, err = p.e.locate(ctx, p.app, p.set); err != nil {
+	all, err := p.e.locate(ctx, p.app, p.set)
+	if err != nil {
 		return err
 	}
 	if p.inv, err = p.e.inventory(ctx, p.app.Name); err != nil {
 		return err
 	}
+	var ignored []*target
+	p.targets, ignored = unignored(all)
+	p.inv.forget(ignored)
+	p.drop(ignored)
 	if err = p.guard(ctx); err != nil {
 		return err
 	}
@@ -133,7 +138,15 @@ func (p *pass) recall() {
 			continue
 		}
 		en := p.inv.Objects[at]
-		t.recorded = en.UID != "" && (p.before == p.head.String() || en.Built != "" && en.Built == t.mark())
+		t.tracked = en.UID != ""
+		t.recorded = t.tracked && (p.before == p.head.String() || en.Built != "" && en.Built == t.mark())
+	}
+}
+
+// drop forgets what was seen of objects that are not to be looked after any more.
+func (p *pass) drop(targets []*target) {
+	for _, t := range targets {
+		p.past.drop(t.key)
 	}
 }
 
@@ -201,36 +214,47 @@ func (p *pass) stages(ctx context.Context) error {
 	var fresh, known []int
 	for i, t := range p.targets {
 		p.results[i] = bump.ObjectResult{Object: t.object, File: t.File, Action: bump.Skipped}
-		if was, ok := p.past.get(t.key); ok && was.built == t.built {
+		if t.alone {
+			p.results[i].Reason = "left alone: its file says reconcile: disabled"
+			p.past.drop(t.key)
+		} else if was, ok := p.past.get(t.key); ok && was.built == t.built {
 			known = append(known, i)
 		} else {
 			fresh = append(fresh, i)
 		}
 	}
-	if err := p.half(ctx, fresh, known); err != nil {
+	err := p.half(ctx, fresh, known)
+	if err != nil && p.app.atomic() {
 		return err
 	}
-	return p.half(ctx, known, nil)
+	return errors.Join(err, p.half(ctx, known, nil))
 }
 
 // half applies some of the targets stage by stage. After errors in one stage the
-// later ones, and then, are left out.
+// later ones, and then, are left out, unless the app goes on.
 func (p *pass) half(ctx context.Context, part, then []int) error {
 	live, err := p.e.look(ctx, p.app, p.expected(part))
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for s := definitions; s <= lastStage; s++ {
 		batch, later := split(part, func(i int) bool { return p.targets[i].stage == s })
 		part = later
-		if err := p.stage(ctx, batch, live); err != nil {
+		err := p.stage(ctx, batch, live)
+		if err == nil {
+			continue
+		}
+		errs = append(errs, err)
+		if p.app.atomic() {
 			for _, i := range append(later, then...) {
 				p.results[i].Reason = fmt.Sprintf("not tried: there were errors among the %s", s)
 			}
-			return err
+			break
 		}
+		p.orphan(batch)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func split(all []int, which func(int) bool) (yes, no []int) {
@@ -260,16 +284,25 @@ func (p *pass) expected(part []int) []*target {
 	return all
 }
 
-// stage applies targets in parallel.
+// stage applies targets in parallel, of an atomic app after all of them passed a
+// dry run.
 func (p *pass) stage(ctx context.Context, batch []int, live map[key]*unstructured.Unstructured) error {
+	glances := make([]glance, len(batch))
+	for at, i := range batch {
+		glances[at].live = live[p.targets[i].key]
+	}
+	if p.app.atomic() {
+		if err := p.rehearse(ctx, batch, glances); err != nil {
+			return err
+		}
+	}
 	outcomes := make([]outcome, len(batch))
 	errs := make([]error, len(batch))
 	var g errgroup.Group
 	g.SetLimit(workers)
 	for at, i := range batch {
 		g.Go(func() error {
-			t := p.targets[i]
-			outcomes[at], errs[at] = p.e.apply(ctx, p.app, p.past, p.street, t, live[t.key])
+			outcomes[at], errs[at] = p.e.apply(ctx, p.app, p.past, p.street, p.targets[i], glances[at])
 			return nil
 		})
 	}
@@ -278,6 +311,9 @@ func (p *pass) stage(ctx context.Context, batch []int, live map[key]*unstructure
 		p.note(i, outcomes[at], errs[at])
 	}
 	if err := gathered(errs, func(at int) *target { return p.targets[batch[at]] }); err != nil {
+		if !p.app.atomic() {
+			err = errors.Join(err, p.established(ctx, batch))
+		}
 		return err
 	}
 	return p.established(ctx, batch)
@@ -291,7 +327,10 @@ func (p *pass) note(i int, o outcome, err error) {
 		p.past.homeless(r.Object, err)
 		return
 	}
-	r.Action = o.action
+	r.Action, r.Reason = o.action, o.reason
+	if o.action == bump.Skipped {
+		return
+	}
 	p.uids[p.targets[i].key] = o.uid
 	if o.action == bump.Unchanged {
 		return
@@ -308,7 +347,7 @@ func (p *pass) established(ctx context.Context, batch []int) error {
 	var pending []ref
 	for _, i := range batch {
 		t := p.targets[i]
-		if t.stage != definitions {
+		if t.stage != definitions || p.results[i].Action == bump.Failed {
 			continue
 		}
 		if was, _ := p.past.get(t.key); was.health.status != current {

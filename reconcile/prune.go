@@ -156,7 +156,6 @@ const deleting = "is being deleted"
 func spared(live *unstructured.Unstructured, app bump.Name, en Entry) (fate, bool) {
 	other, marked := owner(live)
 	ours := marked && other == app
-	annotations := live.GetAnnotations()
 	gk := live.GroupVersionKind().GroupKind()
 	skip := func(forget bool, reason string) (fate, bool) {
 		return fate{action: bump.Skipped, reason: reason, gone: forget}, true
@@ -171,9 +170,13 @@ func spared(live *unstructured.Unstructured, app bump.Name, en Entry) (fate, boo
 		return skip(true, "was replaced by an object that is not ours")
 	case live.GetDeletionTimestamp() != nil:
 		return skip(false, deleting)
-	case annotations[annotationPrune] == "disabled" || annotations[fluxPrune] == "disabled":
+	case en.Alone:
+		return skip(false, "was left alone when it left Git")
+	case asksToBeLeft(live) != "":
+		return skip(false, asksToBeLeft(live))
+	case saysOf(live, wordPrune, disabled):
 		return skip(false, "its annotation says not to prune it")
-	case slices.Contains(protected, gk) && annotations[annotationPrune] != "enabled":
+	case slices.Contains(protected, gk) && live.GetAnnotations()[annotationPrune] != enabled:
 		return skip(false, fmt.Sprintf("a %s is only pruned with the annotation %s: enabled", gk.Kind, annotationPrune))
 	}
 	return fate{}, false

@@ -14,7 +14,7 @@ import (
 func TestSecretValuesAreStrings(t *testing.T) {
 	const head = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n"
 	for _, c := range []struct{ body, want string }{
-		{"stringData: {user: bob, password: 12345678}\n", "prod/s.yaml: Secret/s: stringData.password is not a string; put quotes around it"},
+		{"stringData: {user: bob, password: 12345678}\n", "prod/s.yaml:1: Secret/s: stringData.password is not a string; put quotes around it"},
 		{"stringData: {flag: true}\n", "stringData.flag is not a string"},
 		{"data: {password: 12345678}\n", "data.password is not a string"},
 		{"data: {password: {a: 12345678}}\n", "data.password is not a string"},

@@ -250,7 +250,9 @@ func (m Manifest) hide(text string) string {
 
 // discreet is [discreet], and knows what else of the object may not be repeated.
 func (m Manifest) discreet(err error) error {
-	err = discreet(m.Object, err)
+	if !ourWords(err) {
+		err = discreet(m.Object, err)
+	}
 	if text := m.hide(err.Error()); text != err.Error() {
 		return &discreetError{text, err}
 	}

@@ -26,7 +26,6 @@ const (
 	labelApp          = "hoist/app"           // name of the app that applied the object
 	labelAppNamespace = "hoist/app-namespace" // namespace of that app's name
 	annotationPrune   = "hoist/prune"         // "disabled": never delete; "enabled": delete although the kind is protected
-	fluxPrune         = "kustomize.toolkit.fluxcd.io/prune"
 )
 
 // key is the identity of an object in its cluster, whatever the API version it
@@ -49,10 +48,14 @@ type target struct {
 	young  bool   // its kind comes from the same set: the server may need a moment to serve it
 	built  string // digest of the manifest with our marks, without what is yielded
 
-	recorded bool // the inventory says that this revision of it was applied
+	tracked  bool // the inventory says that we applied it
+	recorded bool // and in this revision
 
 	yielded []yielded // fields that are left to others
 	judge   judge     // says how healthy it is
+
+	words       // what it says of itself
+	forced bool // fields that others hold are taken from them
 }
 
 // locate finds the place of every object of the set: the resource of its kind
@@ -67,14 +70,22 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 	var (
 		all    []*target
 		faults []error
-		where  = map[key]string{}
+		first  = map[key]*target{}
 	)
 	for _, m := range set.Objects {
 		gvk := m.Object.GroupVersionKind()
-		t := &target{Manifest: Manifest{m.Object.DeepCopy(), m.File, m.hidden}, stage: stageOf(gvk.GroupKind()), judge: j}
+		t := &target{Manifest: m, stage: stageOf(gvk.GroupKind()), judge: j, forced: a.Conflicts != ConflictsRefuse}
+		t.Object = m.Object.DeepCopy()
 		var err error
+		if t.words, err = wordsOf(m); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		t.forced = t.forced || t.ssa == ssaOverride
 		if t.resource, t.young = brought[gvk]; !t.young {
-			if t.resource, err = e.kinds.resource(ctx, gvk); err != nil {
+			if t.resource, err = e.kinds.resource(ctx, gvk); err != nil && t.ssa == ssaIgnore {
+				continue
+			} else if err != nil {
 				if meta.IsNoMatchError(err) {
 					err = fmt.Errorf("%w: its CustomResourceDefinition is not in the cluster; tried again by itself", err)
 				}
@@ -96,11 +107,11 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 			continue
 		}
 		t.built = digest(t.Object.Object)
-		if other, ok := where[t.key]; ok {
-			faults = append(faults, fmt.Errorf("%s: %s is also in %s", m.where(), t.object, other))
+		if other, ok := first[t.key]; ok {
+			faults = append(faults, fmt.Errorf("%s: %s is also in %s", m.where(), t.object, other.where()))
 			continue
 		}
-		where[t.key] = m.where()
+		first[t.key] = t
 		all = append(all, t)
 	}
 	return all, errors.Join(faults...)
@@ -230,7 +241,8 @@ func stageOf(gk schema.GroupKind) stage {
 	case gk == crdKind, gk.Group == "" && gk.Kind == "Namespace",
 		gk.Group == "rbac.authorization.k8s.io" && gk.Kind == "ClusterRole":
 		return definitions
-	case strings.HasSuffix(gk.Kind, "Class"):
+	case strings.HasSuffix(gk.Kind, "Class"),
+		gk.Group == "rbac.authorization.k8s.io" && gk.Kind == "Role": // who may not do everything may bind only a role that is there
 		return classes
 	case gk.Group == "admissionregistration.k8s.io", gk.Group == "apiregistration.k8s.io":
 		return hooks

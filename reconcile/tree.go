@@ -39,6 +39,7 @@ type treeFS struct {
 	generated map[string][]byte // files that stand in for some of the tree, or beside it, by kustomize's path
 	files     map[string]bool   // files of the tree that were read (true) or looked for in vain (false)
 	texts     map[string]string // nil, or where to keep files with variables
+	lines     lines             // where the objects are in the files that were read
 	warnings  []string
 	custom    bool  // a kustomization brings its own OpenAPI schema
 	refused   error // the first thing that a kustomization file may not do
@@ -132,6 +133,7 @@ func (t *treeFS) ReadFile(p string) ([]byte, error) {
 		b, err = t.clean(name, b)
 	} else {
 		err = t.checkPlugins(name, b)
+		t.lines.skim(name, b)
 	}
 	if err != nil && t.refused == nil {
 		t.refused = err

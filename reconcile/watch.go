@@ -67,8 +67,9 @@ type follower struct {
 
 // observation is what a watch saw of an object.
 type observation struct {
-	gone bool
-	held string
+	gone   bool
+	held   string
+	edited bool
 
 	whole      bool // it was more than metadata: what follows is known
 	uid        string
@@ -279,6 +280,7 @@ func (w *watches) see(k key, o observation, marked bump.Name) {
 }
 
 func (f *follower) see(k key, o observation) (wake bool) {
+	f.past.noteEdited(k, o.edited)
 	if f.off {
 		return o.gone && f.past.lose(k)
 	}
@@ -288,6 +290,16 @@ func (f *follower) see(k key, o observation) (wake bool) {
 	}
 	delete(f.suspects, k)
 	return false
+}
+
+// noteEdited keeps whether an object has to be looked at before it is written.
+func (p *past) noteEdited(k key, edited bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if was, ok := p.objects[k]; ok && was.edited != edited {
+		was.edited = edited
+		p.objects[k] = was
+	}
 }
 
 // lose notes that an object is gone which nobody brings back, and tells whether
@@ -446,6 +458,7 @@ func (e *Engine) saw(p place, o metav1.Object, gone bool) key {
 		e.watches.examine(k, nil, marked)
 	} else {
 		seen.held = digestHeld(o.GetManagedFields(), e.manager)
+		seen.edited = heldByForeign(o.GetManagedFields()) || asksToBeLeft(o) != ""
 		if whole, ok := o.(*unstructured.Unstructured); ok {
 			seen.whole, seen.uid, seen.generation, seen.health = true, string(o.GetUID()), o.GetGeneration(), e.watches.examine(k, whole, marked)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -137,7 +138,7 @@ func writeSet(w io.Writer, s *Set) error {
 		if sent += len(b); sent > maxObjects {
 			return errTooMuch
 		}
-		if err := writeFrame(w, frameObject, []byte(m.File), []byte{'\n'}, b); err != nil {
+		if err := writeFrame(w, frameObject, []byte(m.File), []byte{'\n'}, strconv.AppendInt(nil, int64(m.Line), 10), []byte{'\n'}, b); err != nil {
 			return err
 		}
 	}
@@ -148,7 +149,12 @@ var errTooMuch = fmt.Errorf("the objects are more than %d MiB together: split th
 
 // readManifest reads an object frame.
 func readManifest(words []byte) (Manifest, error) {
-	file, body, _ := bytes.Cut(words, []byte{'\n'})
+	file, rest, _ := bytes.Cut(words, []byte{'\n'})
+	at, body, _ := bytes.Cut(rest, []byte{'\n'})
+	line, err := strconv.Atoi(string(at))
+	if err != nil {
+		return Manifest{}, err
+	}
 	var fields map[string]any
 	if err := utiljson.Unmarshal(body, &fields); err != nil {
 		return Manifest{}, err
@@ -156,7 +162,7 @@ func readManifest(words []byte) (Manifest, error) {
 	if fields == nil {
 		return Manifest{}, errors.New("an object is empty")
 	}
-	return Manifest{Object: &unstructured.Unstructured{Object: fields}, File: string(file)}, nil
+	return Manifest{Object: &unstructured.Unstructured{Object: fields}, File: string(file), Line: line}, nil
 }
 
 // readSet adds the rest of a set to its objects.

@@ -53,7 +53,11 @@ func printDifference(w io.Writer, d daemon.Difference) int {
 			continue
 		}
 		n++
-		fmt.Fprintf(w, "%s: %s %s\n", app, o.Object, o.Action)
+		reason := ""
+		if o.Reason != "" {
+			reason = ", " + o.Reason
+		}
+		fmt.Fprintf(w, "%s: %s %s%s\n", app, o.Object, o.Action, reason)
 		for _, f := range o.Drift {
 			fmt.Fprintf(w, "%s: drift: %s\n", app, f)
 		}

@@ -100,6 +100,8 @@ func (c *scriptCluster) of(ref string) (dynamic.ResourceInterface, string) {
 	switch kind {
 	case "deployment":
 		gvr.Group = "apps"
+	case "job":
+		gvr.Group = "batch"
 	case "lease":
 		gvr.Group = "coordination.k8s.io"
 	}
