@@ -44,6 +44,7 @@ vet-nested:
 	cd testenv/registry && GOWORK=off go vet -gcflags=all=-dwarf=false .
 	cd testenv/cosign && GOWORK=off go vet -gcflags=all=-dwarf=false .
 	cd testenv/sops && GOWORK=off go vet -gcflags=all=-dwarf=false .
+	cd testenv/sealedsecrets && GOWORK=off go vet -gcflags=all=-dwarf=false .
 	cd testenv/controlplane && GOWORK=off go vet -gcflags=all=-dwarf=false .
 
 staticcheck:

@@ -18,6 +18,7 @@ import (
 	"hoist/testenv"
 	"hoist/testenv/cluster"
 	"hoist/testenv/imagesigner"
+	"hoist/testenv/unsealer"
 )
 
 const scripts = "../../testdata/script"
@@ -71,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"registry": cmdRegistry,
 			"gitrepo":  cmdGitrepo,
 			"cluster":  cmdCluster,
+			"sealing":  cmdSealing,
 			"proxy":    cmdProxy,
 			"get":      cmdGet,
 			"post":     cmdPost,
@@ -89,6 +91,7 @@ type world struct {
 	cluster  *scriptCluster
 	proxies  map[string]*scriptProxy
 	signers  map[string]*imagesigner.Signer
+	unsealer *unsealer.Controller
 }
 
 func newWorld(shared *cluster.Cluster, env *testscript.Env) error {

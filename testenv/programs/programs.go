@@ -33,10 +33,12 @@ const (
 	Registry     = "registry"     // the CNCF distribution registry
 	Cosign       = "cosign"       // sigstore's signer of images
 	SOPS         = "sops"         // encrypts files with the library of SOPS
+
+	SealedSecrets = "sealedsecrets" // the controller that unseals, and what seals for it
 )
 
 // Names lists the programs, the slowest to build first.
-func Names() []string { return []string{ControlPlane, Cosign, SOPS, Registry} }
+func Names() []string { return []string{ControlPlane, Cosign, SealedSecrets, SOPS, Registry} }
 
 // unused is how long a program of other sources stays in the cache.
 const unused = 7 * 24 * time.Hour

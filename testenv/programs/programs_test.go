@@ -130,7 +130,7 @@ func TestControlPlaneCarriesTheVersionOfItsModule(t *testing.T) {
 
 func TestUnknownProgram(t *testing.T) {
 	_, err := Path(t.Context(), "kublet", nil)
-	if want := `unknown program "kublet": there are controlplane, cosign, registry`; err == nil || err.Error() != want {
+	if want := `unknown program "kublet": there are controlplane, cosign, sealedsecrets, sops, registry`; err == nil || err.Error() != want {
 		t.Errorf("Path = %v, want %s", err, want)
 	}
 }
