@@ -166,8 +166,8 @@ func TestWireCarriesAllOfASet(t *testing.T) {
 		is   reflect.Type
 		want string
 	}{
-		{reflect.TypeFor[Set](), "Objects Files Dirs Warnings raw texts"},
-		{reflect.TypeFor[Manifest](), "Object File Line hidden"}, // hidden comes later, from variables
+		{reflect.TypeFor[Set](), "Objects Files Dirs Warnings Plaintext raw texts"}, // Plaintext is told by Unsealing
+		{reflect.TypeFor[Manifest](), "Object File Line hidden"},                    // hidden comes later, from variables
 	} {
 		var fields []string
 		for f := range c.is.Fields() {
