@@ -151,6 +151,7 @@ func nativeFields() map[string]known {
 		"apply[].allowEmpty":                {text: "Let a build without objects delete everything that was applied before."},
 		"apply[].maxPrune":                  {text: "How much of what was applied a revision may leave out at once, in percent; 30 when absent, fewer than 5 objects always, 100 for no limit."},
 		"apply[].allowRewind":               {text: "Apply a commit although it does not follow the one in the cluster, as after a forced push."},
+		"apply[].deletionPolicy":            {text: "What becomes of the objects when this entry is removed: they stay (Orphan, the default), as prune says (MirrorPrune), or go (Delete, WaitForTermination).", enum: []string{reconcile.DeletionOrphan, reconcile.DeletionMirror, reconcile.DeletionDelete, reconcile.DeletionAwaited}},
 		"apply[].drift":                     {text: "What becomes of fields that somebody else changed: put right (revert, the default), told (report), or nothing (off).", enum: []string{reconcile.DriftRevert, reconcile.DriftReport, reconcile.DriftOff}},
 		"apply[].ignore":                    {text: "Fields that are left to others although Git sets them."},
 		"apply[].ignore[].paths":            {text: "JSON pointers of the fields: /spec/replicas.", required: true},

@@ -172,7 +172,7 @@ func kustomizationFields() []fluxField {
 		{path: "dependsOn[].namespace"},
 		{path: "dependsOn[].readyExpr", versions: "v1"},
 		{path: "validation", versions: beforeV1, fate: meaningless, note: "every object is validated by the API server before it is applied"},
-		{path: "deletionPolicy", versions: "v1", fate: refused, harmless: "Orphan", note: "what an entry applied stays when the entry is removed"},
+		{path: "deletionPolicy", versions: "v1"},
 		{path: "force"},
 		{path: "decryption.provider", required: true},
 		{path: "decryption.secretRef.name", required: true},

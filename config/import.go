@@ -82,7 +82,6 @@ func (m *imports) blame(o origin, field string) {
 var harmless = map[string][]string{
 	"GitRepository":         {"provider", "serviceAccountName", "proxySecretRef"},
 	"ImageUpdateAutomation": {"git.commit.signingKey", "git.push.options"},
-	"Kustomization":         {"deletionPolicy"},
 }
 
 // lose notes that a field of spec has no counterpart.

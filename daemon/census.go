@@ -66,17 +66,40 @@ func (c *census) neighbours(ctx context.Context, app bump.Name, h bump.Head) ([]
 	defer c.counting.Unlock()
 	var all []reconcile.Neighbour
 	for _, a := range others {
-		n, ok := c.counted[a.Name]
-		if !ok || !sameInputs(n.inputs, n.from, r.tree) {
-			set, err := c.build(ctx, r.tree, a.App)
-			n = countedApp{reconcile.NeighbourOf(a.App, set, err), nil, r.tree}
-			if err == nil {
-				n.inputs = &reconcile.Set{Files: set.Files, Dirs: set.Dirs}
-				c.counted[a.Name] = n
-			}
+		all = append(all, c.count(ctx, a, r))
+	}
+	return all, ctx.Err()
+}
+
+// count builds an app at a revision, unless nothing of it changed.
+func (c *census) count(ctx context.Context, a config.App, r revision) reconcile.Neighbour {
+	n, ok := c.counted[a.Name]
+	if !ok || !sameInputs(n.inputs, n.from, r.tree) {
+		set, err := c.build(ctx, r.tree, a.App)
+		n = countedApp{reconcile.NeighbourOf(a.App, set, err), nil, r.tree}
+		if err == nil {
+			n.inputs = &reconcile.Set{Files: set.Files, Dirs: set.Dirs}
+			c.counted[a.Name] = n
 		}
-		n.from = r.tree
-		all = append(all, n.Neighbour)
+	}
+	n.from = r.tree
+	return n.Neighbour
+}
+
+// all returns apps as they are at the newest revisions, or an error while one of
+// these is not known.
+func (c *census) all(ctx context.Context, apps []config.App) ([]reconcile.Neighbour, error) {
+	c.counting.Lock()
+	defer c.counting.Unlock()
+	var all []reconcile.Neighbour
+	for _, a := range apps {
+		c.mu.Lock()
+		r, ok := c.newest[a.RepositoryName]
+		c.mu.Unlock()
+		if !ok {
+			return nil, fmt.Errorf("repository %s of app %s has not been read yet", a.RepositoryName.Name, a.Name)
+		}
+		all = append(all, c.count(ctx, a, r))
 	}
 	return all, ctx.Err()
 }

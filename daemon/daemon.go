@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ func Run(ctx context.Context, o RunOptions) error {
 	if o.Scanner == nil {
 		o.Scanner = newScanner(o.Options)
 	}
+	o.Instance = cmp.Or(o.Instance, o.Lease) // two that share a Lease are never at work at once
 	o.Metrics.watch(o.Scanner.Hosts)
 	loaded, _ := o.Fingerprint() // before Load: a change in between is loaded again
 	cfg, err := o.Load()

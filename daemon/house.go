@@ -30,6 +30,7 @@ type Options struct {
 	Log        *zap.Logger
 	Now        func() time.Time // nil means time.Now
 	Observe    func(Event)      // called from several goroutines, must not block; nil means nobody watches
+	Instance   string           // name of this Hoist among those that keep inventories in Namespace; "" where it has none
 	Reader     bool             // for verbs that only read: where another process holds a mirror, use a temporary one
 	Scanner    *scanner.Scanner // nil means a new one
 	// Builds says how apps are built in processes of their own; without Command they

@@ -60,6 +60,9 @@ func health(w io.Writer, s Status) {
 	for _, a := range s.Apps {
 		fmt.Fprintf(w, "app %s: %s\n", On(a.Name, a.Cluster), okOr(a.Reason))
 	}
+	for _, l := range s.Leftovers {
+		fmt.Fprintf(w, "app %s: %s\n", l.Name, l.Reason)
+	}
 }
 
 func okOr(reason string) string {

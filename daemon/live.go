@@ -158,6 +158,7 @@ func (l *live) run(ctx context.Context) {
 	wg.Go(func() { l.vote.run(ctx) })
 	wg.Go(func() { l.house.clusters.follow(ctx, l.moved) })
 	wg.Go(func() { l.control(ctx) })
+	wg.Go(func() { l.settle(ctx) })
 	var sources []scanner.Source
 	for _, i := range l.house.Config.Images {
 		if !i.Suspend {

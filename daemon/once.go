@@ -174,6 +174,7 @@ type Difference struct {
 	Cluster     string // "" for the one where we run
 	Head        bump.Head
 	Differences []reconcile.Difference
+	Left        string // what becomes of an app that is not in the configuration; empty for those that are
 	Err         error
 }
 

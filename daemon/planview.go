@@ -42,6 +42,7 @@ type CommitPlan struct {
 type AppPlan struct {
 	App     string       `json:"app"`
 	Cluster string       `json:"cluster,omitempty"` // empty for the one where Hoist runs
+	Left    string       `json:"left,omitempty"`    // what becomes of an app that is not in the configuration any more
 	Error   string       `json:"error,omitempty"`
 	Objects []ObjectPlan `json:"objects"`
 }
@@ -86,7 +87,7 @@ func (v PlanView) Commits() int {
 func InCluster(differences []Difference) []AppPlan {
 	var all []AppPlan
 	for _, d := range differences {
-		app := AppPlan{App: d.App.String(), Cluster: d.Cluster, Error: text(d.Err), Objects: []ObjectPlan{}}
+		app := AppPlan{App: d.App.String(), Left: d.Left, Cluster: d.Cluster, Error: text(d.Err), Objects: []ObjectPlan{}}
 		for _, o := range d.Differences {
 			app.Objects = append(app.Objects, ObjectPlan{Object: o.Object.String(), Action: string(o.Action), Reason: o.Reason, Diff: o.Diff})
 		}

@@ -22,6 +22,7 @@ type Status struct {
 	Images       []ImageStatus      `json:"images"`
 	Repositories []RepositoryStatus `json:"repositories"`
 	Apps         []AppStatus        `json:"apps"`
+	Leftovers    []LeftoverStatus   `json:"leftovers,omitempty"` // apps in the cluster that have no entry
 
 	Registries []scanner.HostStatus `json:"registries"` // hosts asked so far, token servers included
 }
@@ -94,6 +95,13 @@ type AppStatus struct {
 	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
 }
 
+// LeftoverStatus is an app that is in the cluster and not in the configuration.
+type LeftoverStatus struct {
+	Name    string `json:"name"`
+	Objects int    `json:"objects"`
+	Reason  string `json:"reason"` // what became of them
+}
+
 // Lines returns verdicts in the form of status and plan.
 func Lines(verdicts []bump.Verdict) []VerdictLine {
 	lines := make([]VerdictLine, len(verdicts))
@@ -119,6 +127,7 @@ type statusBoard struct {
 	apps         map[bump.Name]*AppStatus
 	planned      map[bump.Name]Planned   // by repository
 	imageOf      map[bump.Name]bump.Name // by policy
+	leftovers    []LeftoverStatus
 }
 
 func newStatusBoard(cfg *config.Config, m *Metrics) *statusBoard {
@@ -222,6 +231,16 @@ func (b *statusBoard) refused(app string, r *reconcile.Refusal) {
 			held = 1
 		}
 		b.metrics.held.WithLabelValues(app, guard).Set(held)
+	}
+}
+
+// left notes the apps without an entry.
+func (b *statusBoard) left(all []Leftover) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leftovers = nil // snapshots share the old one
+	for _, l := range all {
+		b.leftovers = append(b.leftovers, LeftoverStatus{On(l.App.String(), l.Cluster), l.Objects, l.String()})
 	}
 }
 
@@ -341,5 +360,6 @@ func (b *statusBoard) snapshot() Status {
 	for _, name := range sortedNames(b.apps) {
 		s.Apps = append(s.Apps, *b.apps[name])
 	}
+	s.Leftovers = b.leftovers
 	return s
 }

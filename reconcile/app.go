@@ -64,6 +64,9 @@ type App struct {
 	// AllowRewind lets a revision be applied that does not follow the one before it,
 	// as after a forced push.
 	AllowRewind bool `json:"allowRewind,omitempty"`
+	// DeletionPolicy says what becomes of the objects when the entry leaves the
+	// configuration: Orphan (when empty), MirrorPrune, Delete or WaitForTermination.
+	DeletionPolicy string `json:"deletionPolicy,omitempty"`
 	// Drift says what becomes of fields that somebody else changed: revert (when
 	// empty), report, or off.
 	Drift string `json:"drift,omitempty"`
@@ -161,6 +164,7 @@ func (a App) Check() []bump.Fault {
 	a.Rollback.check(a, fault)
 	a.checkDecryption(fault)
 	a.checkTaking(fault)
+	a.checkDeletion(fault)
 	faults = append(faults, a.Overlay.check(dirOf(a.Path))...)
 	faults = append(faults, a.PostBuild.check()...)
 	for i, h := range a.HealthChecks {

@@ -20,8 +20,9 @@ import (
 // inventories are kept. It is safe for concurrent use.
 type Cluster struct {
 	cfg   *rest.Config
-	lines http.RoundTripper // with the credentials of cfg
-	own   dynamic.Interface // under the account of cfg
+	lines http.RoundTripper  // with the credentials of cfg
+	own   dynamic.Interface  // under the account of cfg
+	marks metadata.Interface // the same
 	kinds *kinds
 
 	mu  sync.Mutex
@@ -43,7 +44,7 @@ func Connect(cfg *rest.Config, log *zap.Logger) (*Cluster, error) {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
 	c := &Cluster{cfg: cfg, lines: lines}
-	if c.own, _, err = c.clients(""); err != nil {
+	if c.own, c.marks, err = c.clients(""); err != nil {
 		return nil, err
 	}
 	c.kinds, err = newKinds(cfg, &http.Client{Transport: lines})

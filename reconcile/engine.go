@@ -44,6 +44,9 @@ type Options struct {
 	// Lineage answers whether applied, a commit of the repository and branch of h
 	// or "", is in the history of h. Nil means that nobody asks.
 	Lineage func(applied string, h bump.Head) (Lineage, error)
+	// Owner is the name of this Hoist among those that keep inventories in Namespace.
+	// Without one it deletes nothing for an entry that left the configuration.
+	Owner string
 }
 
 // Engine keeps one cluster equal to directories of Git trees. It is safe for
@@ -66,6 +69,7 @@ type Engine struct {
 	neighbours func(context.Context, bump.Name, bump.Head) ([]Neighbour, error)
 	lineage    func(applied string, h bump.Head) (Lineage, error)
 	kinds      *kinds
+	owner      string
 	maxPart    int // bytes of an inventory that one ConfigMap takes
 
 	mu   sync.Mutex
@@ -83,7 +87,7 @@ func New(cfg *rest.Config, o Options) (*Engine, error) {
 
 // Engine returns an engine for the cluster. It sends no request.
 func (c *Cluster) Engine(o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, maxPart: maxPart, build: o.Build, apps: map[bump.Name]*past{}}
+	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, maxPart: maxPart, owner: o.Owner, build: o.Build, apps: map[bump.Name]*past{}}
 	if e.log == nil {
 		e.log = zap.NewNop()
 	}

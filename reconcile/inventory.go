@@ -33,10 +33,13 @@ type Inventory struct {
 	Cluster    string    `json:"cluster"` // UID of namespace kube-system
 	Repository string    `json:"repository"`
 	Path       string    `json:"path"`
-	Source     string    `json:"source,omitempty"`    // what [Lineage] says of repository and branch
-	Revision   string    `json:"revision,omitempty"`  // the last one that was applied whole, as [bump.Head] spells it
-	Attempted  string    `json:"attempted,omitempty"` // the last one that was begun
-	Applied    time.Time `json:"applied,omitzero"`    // when Revision was applied
+	Source     string    `json:"source,omitempty"`         // what [Lineage] says of repository and branch
+	Owner      string    `json:"owner,omitempty"`          // the Hoist that keeps it, by its name
+	Account    string    `json:"account,omitempty"`        // under which the objects are applied
+	Deletion   string    `json:"deletionPolicy,omitempty"` // what becomes of the objects without an entry: Delete, WaitForTermination; they stay when empty
+	Revision   string    `json:"revision,omitempty"`       // the last one that was applied whole, as [bump.Head] spells it
+	Attempted  string    `json:"attempted,omitempty"`      // the last one that was begun
+	Applied    time.Time `json:"applied,omitzero"`         // when Revision was applied
 	Ready      bool      `json:"ready"`
 	Reason     string    `json:"reason,omitempty"` // why not Ready
 	Trial      *Trial    `json:"trial,omitempty"`  // of an app that is rolled back
@@ -206,12 +209,14 @@ func (inv *Inventory) encode(namespace string, limit int) (*unstructured.Unstruc
 	cm.SetNamespace(namespace)
 	cm.SetLabels(map[string]string{labelInventory: managedBy})
 	cm.SetAnnotations(map[string]string{
-		"hoist/app":      inv.App.String(),
-		"hoist/source":   inv.Repository + "//" + inv.Path,
-		"hoist/revision": inv.Revision,
-		"hoist/objects":  strconv.Itoa(len(inv.Objects)),
-		"hoist/ready":    strconv.FormatBool(inv.Ready),
-		"hoist/reason":   inv.Reason,
+		annotationApp:      inv.App.String(),
+		annotationDeletion: inv.Deletion,
+		annotationOwner:    inv.Owner,
+		"hoist/source":     inv.Repository + "//" + inv.Path,
+		"hoist/revision":   inv.Revision,
+		"hoist/objects":    strconv.Itoa(len(inv.Objects)),
+		"hoist/ready":      strconv.FormatBool(inv.Ready),
+		"hoist/reason":     inv.Reason,
 	})
 	return cm, parts, nil
 }

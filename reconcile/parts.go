@@ -192,7 +192,7 @@ func (e *Engine) dropParts(ctx context.Context, app bump.Name, before, now []par
 	}
 	at := e.cluster.own.Resource(configMaps).Namespace(e.namespace)
 	if len(gone) > 0 || len(before) != len(now) {
-		list, err := e.metadata.Resource(configMaps).Namespace(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: labelPart + "=" + digestOf(app)})
+		list, err := e.cluster.marks.Resource(configMaps).Namespace(e.namespace).List(ctx, metav1.ListOptions{LabelSelector: labelPart + "=" + digestOf(app)})
 		if err != nil {
 			e.log.Debug("parts of an inventory not listed", zap.String("app", app.String()), zap.Error(err))
 			list = &metav1.PartialObjectMetadataList{}

@@ -141,15 +141,15 @@ func TestInventoryOfManyObjects(t *testing.T) {
 
 // K11–K16 of an inventory in parts: killed before or after any write.
 func TestKilledBetweenParts(t *testing.T) {
-	old, now := many(12), many(12)
-	for i := range 4 {
+	old, now := many(6), many(6)
+	for i := range 2 {
 		delete(now, fmt.Sprintf("apps/m%d.yaml", i))
 		now[fmt.Sprintf("apps/n%d.yaml", i)] = configMap(fmt.Sprintf("n%d", i), "1")
 	}
 	for _, lost := range []string{"request", "answer"} {
 		for n, dead := 1, true; dead; n++ {
 			f := newField(t)
-			f.eng.maxPart = 150
+			f.eng.maxPart = 120
 			f.apply(old)
 			if len(f.configMapsOf(labelPart)) < 3 {
 				t.Fatalf("parts %v, want some", f.configMapsOf(labelPart))
@@ -177,15 +177,15 @@ func TestKilledBetweenParts(t *testing.T) {
 			}
 			f.nothingUntracked(at)
 			f.engine()
-			f.eng.maxPart = 150
+			f.eng.maxPart = 120
 			if _, err := f.try(now, f.head()); err != nil {
 				t.Errorf("%s: the next apply: %v", at, err)
 			}
-			if got := len(strings.Fields(f.recorded())); got != 12 {
-				t.Errorf("%s: %d entries, want 12", at, got)
+			if got := len(strings.Fields(f.recorded())); got != 6 {
+				t.Errorf("%s: %d entries, want 6", at, got)
 			}
-			if got := len(strings.Fields(f.owned())); got != 12 {
-				t.Errorf("%s: %d config maps of the app, want 12", at, got)
+			if got := len(strings.Fields(f.owned())); got != 6 {
+				t.Errorf("%s: %d config maps of the app, want 6", at, got)
 			}
 		}
 	}

@@ -30,7 +30,7 @@ what an apply would change. Nothing is changed. It exits as kubectl diff does:
 		heads, err := h.Heads(cmd.Context())
 		failed := []error{err}
 		differs := 0
-		for _, d := range h.Diff(cmd.Context(), heads) {
+		for _, d := range append(h.Diff(cmd.Context(), heads), h.DiffLeftovers(cmd.Context())...) {
 			failed = append(failed, d.Err)
 			differs += printDifference(cmd.OutOrStdout(), d)
 		}
@@ -47,6 +47,9 @@ what an apply would change. Nothing is changed. It exits as kubectl diff does:
 
 func printDifference(w io.Writer, d daemon.Difference) int {
 	n, app := 0, daemon.On(d.App.Name, d.Cluster)
+	if d.Left != "" {
+		fmt.Fprintf(w, "%s: %s\n", app, d.Left)
+	}
 	for _, o := range d.Differences {
 		if o.Action == bump.Skipped { // an apply would leave it as it is: no difference
 			fmt.Fprintf(w, "%s: %s stays: %s\n", app, o.Object, o.Reason)

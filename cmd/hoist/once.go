@@ -48,8 +48,11 @@ With --plan it does exactly what "hoist plan" showed under that id, or refuses.`
 		if len(h.Config.Apply) > 0 {
 			n, errs := printApps(out, h.Apply(ctx, headsOf(passes)))
 			changed, failed = n, append(failed, errs...)
+			left, err := h.Retire(ctx, headsOf(passes))
+			n, errs = printLeftovers(out, cmd.ErrOrStderr(), left)
+			changed, failed = changed+n, append(append(failed, err), errs...)
 		}
-		if len(failed) == 0 && changed == 0 && commits(passes) == 0 {
+		if errors.Join(failed...) == nil && changed == 0 && commits(passes) == 0 {
 			fmt.Fprintln(out, "nothing to do")
 		}
 		return errors.Join(failed...)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ With --detailed-exitcode it exits 0 when nothing would change, 2 when something 
 		}
 		plan := daemon.View(planned)
 		if *cluster {
-			differences := h.DiffPlanned(cmd.Context(), planned)
+			differences := append(h.DiffPlanned(cmd.Context(), planned), h.DiffLeftovers(cmd.Context())...)
 			plan.Cluster = daemon.InCluster(differences)
 			for _, d := range differences {
 				failed = append(failed, d.Err)
@@ -93,7 +94,7 @@ func printPlan(w io.Writer, p daemon.PlanView) error {
 		if a.Error != "" {
 			continue // stderr tells
 		}
-		fmt.Fprintf(w, "\nin the cluster, by app %s: %s\n", daemon.On(a.App, a.Cluster), sumOf(a.Objects))
+		fmt.Fprintf(w, "\nin the cluster, by app %s: %s\n", daemon.On(a.App, a.Cluster), cmp.Or(whatIsLeft(a), sumOf(a.Objects)))
 		for _, o := range a.Objects {
 			fmt.Fprintf(w, "\n%s %s%s\n%s", o.Object, o.Action, behind(": ", o.Reason), o.Diff)
 		}
@@ -102,6 +103,14 @@ func printPlan(w io.Writer, p daemon.PlanView) error {
 		fmt.Fprintf(w, "\nplan %s; `hoist once --plan %s` does this and nothing else\n", p.ID, p.ID)
 	}
 	return nil
+}
+
+// whatIsLeft tells of an app that is not in the configuration any more.
+func whatIsLeft(a daemon.AppPlan) string {
+	if a.Left == "" || len(a.Objects) == 0 {
+		return a.Left
+	}
+	return a.Left + ": " + sumOf(a.Objects)
 }
 
 // sumOf counts objects by what would happen to them.

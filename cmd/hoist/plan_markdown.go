@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -34,7 +35,7 @@ func printPlanMarkdown(w io.Writer, p daemon.PlanView) error {
 			fmt.Fprintf(&b, "\n**cluster**, app %s\n\n:x: %s\n", escape(a.App), escape(a.Error))
 			continue
 		}
-		fmt.Fprintf(&b, "\n**cluster**, app %s: %s\n", escape(a.App), sumOf(a.Objects))
+		fmt.Fprintf(&b, "\n**cluster**, app %s: %s\n", escape(a.App), cmp.Or(escape(whatIsLeft(a)), sumOf(a.Objects)))
 		for _, o := range a.Objects {
 			fold(&b, o.Object+" "+o.Action+behind(": ", o.Reason), fenced("diff", o.Diff))
 		}

@@ -27,6 +27,7 @@ type settings struct {
 	kubeconfig  string
 	context     string
 	namespace   string
+	instance    string
 	buildMemory string
 	logLevel    string
 	logFormat   string
@@ -42,6 +43,7 @@ func newSettings(cmd *cobra.Command, logLevel string) *settings {
 	f.StringVar(&s.context, "context", "", "context of the kubeconfig; default: its current one")
 	f.StringVar(&s.namespace, "namespace", "hoist", "namespace of the inventories and the lease")
 	f.StringVar(&s.buildMemory, "build-memory", "", "most that one build may use, as 512Mi; default: 1Gi, or a third of the container's memory")
+	f.StringVar(&s.instance, "instance", "", "name of this Hoist among those with the same --namespace, by which it knows its own inventories; run: --lease when empty")
 	f.StringVar(&s.logLevel, "log-level", logLevel, "debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "console", "console or json")
 	return s
@@ -74,7 +76,7 @@ func (s *settings) options(cmd *cobra.Command) (daemon.Options, error) {
 		return daemon.Options{}, err
 	}
 	return daemon.Options{
-		DataDir: s.dataDir, Kubeconfig: s.kubeconfig, Context: s.context, Namespace: s.namespace, Log: log,
+		DataDir: s.dataDir, Kubeconfig: s.kubeconfig, Context: s.context, Namespace: s.namespace, Instance: s.instance, Log: log,
 		Builds: reconcile.BuilderOptions{Command: []string{"", workerVerb}, Memory: memory},
 	}, nil
 }

@@ -29,11 +29,13 @@ running one how the registries stand: budgets, and which are left alone and why.
 		asked, askErr := h.Controls(cmd.Context())
 		out := standing(h, heads, apps)
 		out.suspended(asked)
+		left, leftErr := h.Leftovers(cmd.Context())
+		out.left(left)
 		var daemonErr error
 		if *address != "" {
 			out.Registries, daemonErr = daemonRegistries(cmd.Context(), *address)
 		}
-		failed := errors.Join(err, appErr, askErr, daemonErr)
+		failed := errors.Join(err, appErr, askErr, leftErr, daemonErr)
 		if format == "table" {
 			return errors.Join(failed, printStanding(cmd, out), printRegistries(cmd.OutOrStdout(), out.Registries))
 		}
@@ -69,6 +71,8 @@ type standingApp struct {
 	Reason  string    `json:"reason,omitempty"`
 
 	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
+	// Left says what becomes of an app that is in the cluster and not in the configuration.
+	Left string `json:"left,omitempty"`
 }
 
 func standing(h *daemon.House, heads map[bump.Name]bump.Head, apps []daemon.Recorded) standingOutput {
@@ -94,6 +98,14 @@ func standing(h *daemon.House, heads map[bump.Name]bump.Head, apps []daemon.Reco
 		out.Apps = append(out.Apps, row)
 	}
 	return out
+}
+
+// left adds the apps that have no entry.
+func (s *standingOutput) left(all []daemon.Leftover) {
+	for _, l := range all {
+		text := l.String()
+		s.Apps = append(s.Apps, standingApp{Name: l.App.String(), Cluster: l.Cluster, Objects: l.Objects, Reason: text, Left: text})
+	}
 }
 
 // suspended notes what people suspended at run time.
@@ -131,8 +143,11 @@ func printStanding(cmd *cobra.Command, s standingOutput) error {
 	rows = [][]string{{"APP", "READY", "APPLIED", "WHY"}}
 	for _, a := range s.Apps {
 		ready, why := "no", a.Reason
-		if a.Ready {
+		switch {
+		case a.Ready:
 			ready = "yes"
+		case a.Left != "":
+			ready = "-"
 		}
 		if a.Suspended != nil {
 			why = a.Suspended.String()
