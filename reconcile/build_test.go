@@ -116,8 +116,9 @@ func TestBuildWithoutKustomizationFile(t *testing.T) {
 	}
 }
 
-// B4, B5: what would leave the tree is refused before kustomize sees it.
-func TestBuildRefuses(t *testing.T) {
+// What would leave the tree is refused before kustomize sees it, and so is what
+// would run, and what no cluster could take.
+func TestB4B5B10BuildRefuses(t *testing.T) {
 	cm := configMap("a", "1")
 	for _, c := range []struct{ name, kustomization, want string }{
 		{"http resource", "resources:\n- a.yaml\n- https://example.com/x.yaml\n", "prod/kustomization.yaml:3: resources[1]: \"https://example.com/x.yaml\": remote sources are not fetched"},
@@ -206,8 +207,8 @@ func TestBuildExample(t *testing.T) {
 	}
 }
 
-// B1: a panic in kustomize is that build's error, and the next build works.
-func TestBuildPanic(t *testing.T) {
+// A panic in kustomize is that build's error, and the next build works.
+func TestB1PanicInThisProcess(t *testing.T) {
 	_, err := Build(t.Context(), panicFS{tree("a.yaml", configMap("a", "1"))}, App{})
 	if err == nil || !strings.Contains(err.Error(), "panicked") {
 		t.Errorf("error = %v, want the panic", err)
@@ -219,15 +220,16 @@ type panicFS struct{ fstest.MapFS }
 
 func (panicFS) ReadFile(string) ([]byte, error) { panic("boom") }
 
-// B6: a path that is gone is an error, not an empty set.
-func TestBuildPathGone(t *testing.T) {
-	if _, err := Build(t.Context(), tree("a.yaml", configMap("a", "1")), App{Path: "apps"}); err == nil {
-		t.Error("Build of a missing directory succeeded")
+// A path that is gone is an error, not an empty set.
+func TestB6PathGone(t *testing.T) {
+	_, err := Build(t.Context(), tree("a.yaml", configMap("a", "1")), App{Path: "apps"})
+	if err == nil || err.Error() != "build apps: no such directory in the repository" {
+		t.Errorf("Build of a missing directory: %v", err)
 	}
 }
 
-// B2: a build does not outlive its context.
-func TestBuildCancelled(t *testing.T) {
+// A build does not outlive its context.
+func TestB2BuildCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Build(ctx, tree("a.yaml", configMap("a", "1")), App{}); err == nil {
