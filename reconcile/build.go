@@ -21,7 +21,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/openapi"
 )
 
-// buildTimeout bounds one build, the wait for its turn included.
+// buildTimeout bounds one build of an app whose own timeout is not longer.
+// kustomize takes 2 s for 1,000 objects and 10 s for 2,000.
 const buildTimeout = time.Minute
 
 // Set is what an app's directory says the cluster has to hold.
@@ -80,15 +81,16 @@ var building = make(chan struct{}, 1)
 // file is built from all YAML files below it, as Flux does; hidden files and
 // directories are left out. Objects that name no namespace keep none.
 //
-// It is safe for concurrent use; builds take turns. A build that hangs past ctx
-// or a minute is left behind with an error: it keeps its turn until it ends.
+// It is safe for concurrent use; builds take turns. A build that hangs past ctx,
+// or a minute, or the app's timeout where that is longer, is left behind with an
+// error: it keeps its turn until it ends.
 func Build(ctx context.Context, tree fs.FS, a App) (*Set, error) {
 	return Unsealing(buildAlone)(ctx, tree, a)
 }
 
 // buildAlone is Build of what needs no decryption.
 func buildAlone(ctx context.Context, tree fs.FS, a App) (*Set, error) {
-	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
+	ctx, cancel := context.WithTimeout(ctx, max(buildTimeout, time.Duration(a.Timeout)))
 	defer cancel()
 	dir := dirOf(a.Path)
 	if dir == "" {

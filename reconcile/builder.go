@@ -20,7 +20,7 @@ type BuilderOptions struct {
 	// its last word; "" for the program means this one.
 	Command []string
 	Memory  int64         // bytes that one build may use; [DefaultBuildMemory] when 0
-	Timeout time.Duration // of one build; a minute when 0
+	Timeout time.Duration // of one build, where the app's own is not longer; a minute when 0
 	Idle    time.Duration // how long a process without work is kept; a minute when 0
 	Workers int           // how many may build at once; 2 when 0
 	Log     *zap.Logger
@@ -107,7 +107,8 @@ func (b *Builder) enter(ctx context.Context, app bump.Name) (leave func(), err e
 // build tries a second time when something else ended the worker: whoever runs
 // short of memory kills any process.
 func (b *Builder) build(ctx context.Context, tree fs.FS, a App) (*Set, error) {
-	within, cancel := context.WithTimeoutCause(ctx, b.o.Timeout, slow(b.o.Timeout))
+	most := max(b.o.Timeout, time.Duration(a.Timeout))
+	within, cancel := context.WithTimeoutCause(ctx, most, slow(most))
 	defer cancel()
 	for again := false; ; again = true {
 		w, err := b.take()

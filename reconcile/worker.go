@@ -311,7 +311,7 @@ func (w *worker) why(ctx context.Context, broken *brokenError) *endError {
 	var panicked panicked
 	switch {
 	case errors.As(context.Cause(ctx), &slow):
-		e.text = slow.Error() + ": the build was ended, other apps go on; look for YAML anchors, patches or replacements that multiply"
+		e.text = slow.Error() + ": the build was ended, other apps go on; look for YAML anchors, patches or replacements that multiply, or split a large app or give it a longer timeout"
 	case broken != nil && errors.As(broken.err, &panicked):
 		e.text = crash(panicked.value)
 	case broken != nil && !broken.hungUp:
