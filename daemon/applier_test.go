@@ -33,6 +33,7 @@ type pretend struct {
 	mends           int
 	trial           reconcile.Trial
 	sickNow         []reconcile.Sick
+	proofs          int
 }
 
 func (p *pretend) ApplySet(_ context.Context, a reconcile.App, _ *reconcile.Set, h bump.Head) (bump.Result, error) {

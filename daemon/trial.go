@@ -75,8 +75,10 @@ func (a *applier) wellNow() bool {
 // well notes what has proven itself, and looks again when the next one may have.
 func (a *applier) well(ctx context.Context, e engine, now time.Time) error {
 	a.branch.withdraw(a.app.Name)
-	if err := e.Prove(ctx, a.app.App, a.applied); err != nil {
-		return err
+	if e.Trial(a.app.Name).Proves(a.applied.String(), time.Duration(a.app.Rollback.After), now) {
+		if err := e.Prove(ctx, a.app.App, a.applied); err != nil {
+			return err
+		}
 	}
 	a.judgeAt(e.Trial(a.app.Name), now)
 	return nil

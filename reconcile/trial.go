@@ -105,6 +105,11 @@ func (t Trial) stood(head string, after time.Duration, now time.Time) Trial {
 	return t
 }
 
+// Proves tells whether an app that is well at now with head has proven more than t says.
+func (t Trial) Proves(head string, after time.Duration, now time.Time) bool {
+	return !sameTrial(t, t.stood(head, after, now))
+}
+
 // Next returns when the first try that is judged later than at t ends, or the zero time.
 func (t Trial) Next(after time.Duration, than time.Time) time.Time {
 	for _, try := range t.Tries {
