@@ -17,8 +17,11 @@ import (
 )
 
 // finding is what became of a complaint: the reason for the commit that rolls
-// back, or why there is none.
-type finding struct{ reason, why string }
+// back, or why there is none, and whether there may be one later.
+type finding struct {
+	reason, why string
+	later       bool
+}
 
 // accuse proposes the commit that takes back the bumps which made an app
 // unhealthy, on the newest head of the branch. What was applied lies behind it
@@ -45,17 +48,16 @@ func (w *walker) accuse(ctx context.Context, c complaint) (Proposal, finding, er
 	if e.suspects, err = trace.suspects(); err != nil {
 		return p, finding{}, err
 	}
-	if fix, ok := trace.fix(); ok {
-		if e.fixed, err = trace.applied(fix.Commit); err != nil {
-			return p, finding{}, err
-		}
-		if e.fixed.IsZero() {
-			return p, finding{why: fmt.Sprintf("%s by %s is not applied yet", bump.Short(fix.Commit), fix.Author.Name)}, nil
-		}
+	coming, err := trace.fixes(&e)
+	if err != nil {
+		return p, finding{}, err
 	}
-	guilty, why := e.guilty()
+	if coming != nil {
+		return p, finding{why: fmt.Sprintf("%s by %s is not applied yet", bump.Short(coming.Commit), coming.Author.Name), later: true}, nil
+	}
+	guilty, why, later := e.guilty()
 	if len(guilty) == 0 {
-		return p, finding{why: why}, nil
+		return p, finding{why: why, later: later}, nil
 	}
 	draft, reason, err := c.draft(r, guilty)
 	p.Drafts = []gitpush.Draft{draft}
@@ -231,18 +233,26 @@ func (t *trace) gone(try reconcile.Try) bool {
 	return err == nil && !within
 }
 
-// fix returns the newest commit since then that is not ours and changes what the
-// app is built from: somebody is at work there.
-func (t *trace) fix() (gitpush.Step, bool) {
+// fixes notes when the cluster got the newest change that a person made of the
+// app since then: somebody is at work there. One that it has not got is returned;
+// one that changed nothing there does not count.
+func (t *trace) fixes(e *evidence) (coming *gitpush.Step, err error) {
 	for _, step := range t.recall.lineage.steps {
 		if step.Commit == t.proven {
 			break
 		}
-		if len(step.Entries) == 0 && slices.ContainsFunc(step.Touches, func(x gitpush.Touch) bool { return t.complaint.set.Touches(x.File) }) {
-			return step, true
+		if len(step.Entries) > 0 || !slices.ContainsFunc(step.Touches, func(x gitpush.Touch) bool { return t.complaint.set.Touches(x.File) }) {
+			continue
+		}
+		there, err := t.history.Contains(t.complaint.head, bump.Head{Hash: step.Commit})
+		if err != nil || !there {
+			return &step, err
+		}
+		if e.fixed, err = t.applied(step.Commit); err != nil || !e.fixed.IsZero() {
+			return nil, err
 		}
 	}
-	return gitpush.Step{}, false
+	return nil, nil
 }
 
 // draft makes the commit that gives fields what they held before.

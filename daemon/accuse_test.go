@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +40,8 @@ func newTrying(t *testing.T, files map[string]string) *trying {
 func (f *trying) complaint(image string) complaint {
 	head := bump.Head{Repository: name("fleet"), Branch: "main", Hash: strings.TrimSpace(f.git("rev-parse", "main"))}
 	return complaint{
-		app: rolledBackApp("shop"), head: head, set: &reconcile.Set{Files: f.files},
+		again: new(atomic.Bool),
+		app:   rolledBackApp("shop"), head: head, set: &reconcile.Set{Files: f.files},
 		trial: reconcile.Trial{Proven: "main@sha1:" + f.proven, Tries: []reconcile.Try{{Revision: head.String(), Applied: f.clock.Add(-10 * time.Minute)}}},
 		sick: []reconcile.Sick{{Object: bump.Object{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "web"},
 			Message: "InProgress: Available: 0/1", Images: []string{image}}},
@@ -170,11 +172,32 @@ func TestRollbackLetsAPersonTry(t *testing.T) {
 	c := f.complaint("r.test/web:1.1.0")
 	fix := f.person("more memory", map[string]string{fleetFile: f.file() + "# more memory\n"})
 	f.rollBack(c, 0, "^"+bump.Short(fix)+" by Somebody is not applied yet$")
+	if b := f.branch(); !b.answers(t, c) {
+		t.Error("the app is not told that there is more to come")
+	}
+	c.head.Hash = fix
 	c.trial.Tries = append(c.trial.Tries, reconcile.Try{Revision: "main@sha1:" + fix, Applied: f.clock.Add(-time.Minute)})
 	f.rollBack(c, 0, "^what was bumped is on trial until ")
 	c.trial.Tries[1].Applied = f.clock.Add(-5 * time.Minute)
 	f.rollBack(c, 1, "^app shop was not ready")
 	f.wantFile(webFile(0) + "# more memory\n")
+}
+
+// answers hands a complaint in and tells whether the app is to complain again.
+func (b *branch) answers(t *testing.T, c complaint) bool {
+	b.complain(c)
+	b.answerComplaints(t.Context())
+	return c.again.Load()
+}
+
+// What a person changed in a file of the app and not in the cluster gives a bump no time.
+func TestRollbackIsNotStoppedByAComment(t *testing.T) {
+	f := newTrying(t, nil)
+	f.want(bump.Bump, "")
+	c := f.complaint("r.test/web:1.1.0")
+	c.head.Hash = f.person("a comment", map[string]string{fleetFile: f.file() + "# a comment\n"}) // applied, and no try
+	f.rollBack(c, 1, "^app shop was not ready")
+	f.wantFile(webFile(0) + "# a comment\n")
 }
 
 // A bump that the next one overtook has proven nothing.

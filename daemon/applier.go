@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,6 +84,7 @@ type applier struct {
 	trials    chan struct{} // it is time to judge what is on trial
 	trialEnds *time.Timer   // that says so
 	heard     time.Time     // until when what ended was judged
+	again     atomic.Bool   // it was judged too early: the next apply may bring what was missing
 	wrote     bump.Result   // of the last apply
 
 	mu     sync.Mutex
@@ -286,6 +288,9 @@ func (a *applier) apply(ctx context.Context, r revision) error {
 		return err
 	}
 	a.applied, a.wrote = r.head, result
+	if a.again.Swap(false) {
+		a.heard = time.Time{}
+	}
 	signal(a.trials)
 	a.house.opt.Observe(Event{Time: a.house.opt.Now(), Applied: &result})
 	if !asksForHealth(a.app.App) {

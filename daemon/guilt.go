@@ -29,7 +29,8 @@ type evidence struct {
 }
 
 // guilty returns the suspects whose image a sick object runs and whose time is
-// over; why says what stands against it where there are none.
+// over; why says what stands against it where there are none, and later that only
+// time does.
 //
 //	sick object                         who is suspected
 //	names the image of a bump           that bump
@@ -38,9 +39,9 @@ type evidence struct {
 //
 // An object that failed for good takes no time. A person's change of the app gets
 // the time that a bump gets.
-func (e evidence) guilty() (guilty []suspect, why string) {
+func (e evidence) guilty() (guilty []suspect, why string, later bool) {
 	if len(e.suspects) == 0 {
-		return nil, "nothing that was bumped since it was last well is there any more"
+		return nil, "nothing that was bumped since it was last well is there any more", false
 	}
 	named := make(map[int][]reconcile.Sick) // by suspect
 	for _, s := range e.sick {
@@ -71,13 +72,13 @@ func (e evidence) guilty() (guilty []suspect, why string) {
 	}
 	switch {
 	case len(guilty) > 0:
-		return guilty, ""
+		return guilty, "", false
 	case !soonest.IsZero():
-		return nil, fmt.Sprintf("what was bumped is on trial until %s", soonest.UTC().Format(time.RFC3339))
+		return nil, fmt.Sprintf("what was bumped is on trial until %s", soonest.UTC().Format(time.RFC3339)), true
 	case len(named) > 0:
-		return nil, "what was bumped is not applied yet"
+		return nil, "what was bumped is not applied yet", true
 	}
-	return nil, fmt.Sprintf("no bump since it was last well is in %s", namesOf(e.sick))
+	return nil, fmt.Sprintf("no bump since it was last well is in %s", namesOf(e.sick)), false
 }
 
 // named returns the suspects whose image a sick object runs. Where one is named

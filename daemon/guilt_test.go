@@ -24,7 +24,7 @@ func TestGuiltyIsWhatASickObjectRuns(t *testing.T) {
 	}
 	sick := func(kind string, images ...string) reconcile.Sick {
 		version := map[string]string{"Deployment": "apps/v1", "Job": "batch/v1", "Service": "v1", "Cache": "example.com/v1"}[kind]
-		return reconcile.Sick{Object: bump.Object{APIVersion: version, Kind: kind, Namespace: "shop", Name: "x"}, Images: images, Failed: kind == "Job"}
+		return reconcile.Sick{Object: bump.Object{APIVersion: version, Kind: kind, Namespace: "shop", Name: "x"}, Images: images, Failed: kind == "Job", Applied: len(images) == 0 || images[0] != ""}
 	}
 	digested := bumped("r.test/web", "stable", 0)
 	digested.bump.Digest = "sha256:bb"
@@ -47,6 +47,7 @@ func TestGuiltyIsWhatASickObjectRuns(t *testing.T) {
 		{"by its digest", []suspect{digested}, []reconcile.Sick{sick("Deployment", "r.test/web@sha256:bb")}, time.Time{}, 5, "web"},
 		{"the tag with another digest", []suspect{digested}, []reconcile.Sick{sick("Deployment", "r.test/web:stable@sha256:aa")}, time.Time{}, 5, "no bump since it was last well is in Deployment/shop/x"},
 		{"of a custom object without image, every one", both, []reconcile.Sick{sick("Cache")}, time.Time{}, 5, "web api"},
+		{"a custom object of another app", both, []reconcile.Sick{sick("Cache", "")}, time.Time{}, 5, "no bump since it was last well is in Cache/shop/x"},
 		{"an image goes before a custom object", both, []reconcile.Sick{sick("Cache"), sick("Deployment", "r.test/api:2.0.0")}, time.Time{}, 5, "api"},
 		{"a service has no image", both, []reconcile.Sick{sick("Service")}, time.Time{}, 5, "no bump since it was last well is in Service/shop/x"},
 		{"its time is not over", both, []reconcile.Sick{sick("Deployment", "r.test/web:1.4.3")}, time.Time{}, 4, trial + "05:00Z"},
@@ -57,7 +58,7 @@ func TestGuiltyIsWhatASickObjectRuns(t *testing.T) {
 		{"the cluster has not got it", []suspect{bumped("r.test/web", "1.4.3", -1)}, []reconcile.Sick{sick("Cache")}, time.Time{}, 60, "what was bumped is not applied yet"},
 		{"nothing was bumped", nil, []reconcile.Sick{sick("Cache")}, time.Time{}, 60, "nothing that was bumped since it was last well is there any more"},
 	} {
-		guilty, why := evidence{suspects: c.suspects, sick: c.sick, after: 5 * time.Minute, fixed: c.fixed, now: at(c.now)}.guilty()
+		guilty, why, _ := evidence{suspects: c.suspects, sick: c.sick, after: 5 * time.Minute, fixed: c.fixed, now: at(c.now)}.guilty()
 		var names []string
 		for _, g := range guilty {
 			names = append(names, g.Policy.Name)

@@ -22,6 +22,17 @@ func (h *House) inUse(i scanner.Image) []string {
 	return tags
 }
 
+// Newer returns the tag that a policy chooses of what the last process knew of its
+// image, where that is newer than tag; else "". No registry is asked.
+func (h *House) Newer(p config.Policy, tag string) string {
+	image := h.images[p.Image]
+	s := provisional(p, bump.Tags{Image: image.Image, List: h.scanner.Known(scanner.Source{Image: image})})
+	if c, ok := h.orders[p.Name].Compare(s.Tag, tag); s.Err == nil && ok && c > 0 {
+		return s.Tag
+	}
+	return ""
+}
+
 // Scan reads every image's tags once, all at the same time: the scanner has a
 // budget for each registry, and one limit over all would let a registry that
 // hangs keep the others waiting. Images that could not be read are in the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,6 +22,7 @@ type complaint struct {
 	set   *reconcile.Set // what was built from it
 	trial reconcile.Trial
 	sick  []reconcile.Sick
+	again *atomic.Bool // set where the next revision may bring what is missing now
 }
 
 // after is how long a bump is on trial.
@@ -108,7 +110,7 @@ func (a *applier) complain(trial reconcile.Trial, sick []reconcile.Sick) {
 		a.log.Info("not rolled back", zap.String("reason", why))
 		return
 	}
-	a.branch.complain(complaint{a.app, a.applied, a.built, trial, sick})
+	a.branch.complain(complaint{a.app, a.applied, a.built, trial, sick, &a.again})
 }
 
 // complain has the next turn of the branch look for the bumps that made an app
@@ -158,6 +160,7 @@ func (b *branch) answerComplaints(ctx context.Context) {
 		}
 		if err == nil {
 			b.withdraw(c.app.Name)
+			c.again.Store(found.later)
 		}
 		b.tellRollback(c, found, pass, err)
 	}

@@ -114,6 +114,21 @@ func TestTrialEndsInTime(t *testing.T) {
 	})
 }
 
+// What is judged too early is judged once more with the next apply.
+func TestTrialIsJudgedAgain(t *testing.T) {
+	for _, more := range []bool{false, true} {
+		try(t, 0, func(c *court) {
+			c.after(5*time.Minute + time.Second)
+			c.wantComplaint(true, "at the end")
+			c.branch.complaints[name("shop")].again.Store(more)
+			c.branch.withdraw(name("shop"))
+			c.live.appliers[0].offer(revision{head: bump.Head{Repository: name("fleet"), Branch: "main", Hash: "2"}, tree: fstest.MapFS{"c.yaml": file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n")}})
+			c.after(time.Second)
+			c.wantComplaint(more, "after the next revision")
+		})
+	}
+}
+
 // K17: the clock goes on where another process left it.
 func TestK17TrialGoesOnAfterARestart(t *testing.T) {
 	try(t, 4*time.Minute, func(c *court) {

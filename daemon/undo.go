@@ -28,6 +28,21 @@ func (h *House) Rollback(ctx context.Context, doors Doors, policy config.Policy,
 	})
 }
 
+// TakenOut returns the newest of the tags that a rollback took out, "" where there was none.
+func (h *House) TakenOut(policy config.Policy, passes []PassOf) (newest string) {
+	for _, p := range passes {
+		for _, d := range p.Pass.Drafts {
+			for _, v := range verdictsOf(d.Changes) {
+				tag := tagOf(v.Site.Part, v.Site.Value)
+				if c, ok := h.orders[policy.Name].Compare(tag, newest); newest == "" || ok && c > 0 {
+					newest = tag
+				}
+			}
+		}
+	}
+	return newest
+}
+
 // Release ends the holds of a policy on a tag, or on every tag when it is "", by
 // an empty commit in each repository that has them.
 func (h *House) Release(ctx context.Context, doors Doors, policy config.Policy, tag, reason string) ([]PassOf, error) {

@@ -25,14 +25,15 @@ type Sick struct {
 	// no values of Secrets, no credentials of URLs and no last words of a container.
 	Message string
 	Failed  bool     // it does not come back by itself
+	Applied bool     // by this app; others are named in its healthChecks
 	Images  []string // that the object names, wherever they stand in it
 }
 
-// Custom tells that the object is of a kind that Kubernetes does not bring: an
-// operator reads it, and what that does with an image need not be seen in it.
+// Custom tells that the app applied an object of a kind that Kubernetes does not
+// bring: an operator reads it, and what that does with an image need not be seen in it.
 func (s Sick) Custom() bool {
 	group, _, ok := strings.Cut(s.Object.APIVersion, "/")
-	return ok && strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
+	return s.Applied && ok && strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
 }
 
 // Sick looks at the objects whose health the app asks for, after the apply that
@@ -44,10 +45,13 @@ func (e *Engine) Sick(ctx context.Context, a App, r bump.Result) ([]Sick, error)
 		return nil, err
 	}
 	var all []Sick
-	judge := a.judge()
+	judge, applied := a.judge(), map[key]bool{}
+	for _, o := range r.Objects {
+		applied[keyOf(o.Object)] = o.Action != bump.Deleted
+	}
 	for _, ref := range refs {
 		live, err := e.at(ref.resource, ref.object.Namespace).Get(ctx, ref.object.Name, metav1.GetOptions{})
-		s := Sick{Object: ref.object}
+		s := Sick{Object: ref.object, Applied: applied[keyOf(ref.object)]}
 		switch {
 		case apierrors.IsNotFound(err):
 			s.Message = "there is no such object"

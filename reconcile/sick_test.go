@@ -32,7 +32,7 @@ func TestN5SickObjectsTellNoSecret(t *testing.T) {
 		t.Fatalf("Sick = %+v, %v, want the deployment", sick, err)
 	}
 	s := sick[0]
-	if s.Object.Kind != "Deployment" || !s.Failed || s.Custom() || strings.Join(s.Images, " ") != ours {
+	if s.Object.Kind != "Deployment" || !s.Failed || !s.Applied || strings.Join(s.Images, " ") != ours {
 		t.Errorf("Sick = %+v", s)
 	}
 	if !strings.Contains(s.Message, "ImagePullBackOff: Back-off pulling image") || !strings.Contains(s.Message, "***") || strings.Contains(s.Message, ours) {

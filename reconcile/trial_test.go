@@ -122,8 +122,11 @@ func TestImagesAndSecretsOfAnObject(t *testing.T) {
 		t.Errorf("secrets %q", got)
 	}
 	for group, want := range map[string]bool{"v1": false, "apps/v1": false, "networking.k8s.io/v1": false, "example.com/v1": true} {
-		if got := (Sick{Object: bump.Object{APIVersion: group}}).Custom(); got != want {
+		if got := (Sick{Object: bump.Object{APIVersion: group}, Applied: true}).Custom(); got != want {
 			t.Errorf("%s: custom %t", group, got)
+		}
+		if (Sick{Object: bump.Object{APIVersion: group}}).Custom() {
+			t.Errorf("%s of somebody else counts as custom", group)
 		}
 	}
 }

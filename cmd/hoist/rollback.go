@@ -34,7 +34,13 @@ one, someone sets it by hand, or "hoist release" says so. No registry is asked.`
 		if to != "" && !tagGrammar.MatchString(to) {
 			return nil, fmt.Errorf("--to %q is not a tag", to)
 		}
-		return h.Rollback(ctx, doors, p, to, reason)
+		passes, err := h.Rollback(ctx, doors, p, to, reason)
+		if out := h.TakenOut(p, passes); err == nil && out != "" {
+			if next := h.Newer(p, out); next != "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "hoist: hint: %s is newer than %s and is what the policy chooses next: a hold is of one version\n", next, out)
+			}
+		}
+		return passes, err
 	})
 	cmd.Flags().StringVar(&to, "to", "", "the `tag` to go back to (default: what was there before)")
 	return cmd

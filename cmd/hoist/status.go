@@ -69,6 +69,7 @@ type standingApp struct {
 	Time    time.Time `json:"time,omitzero"`
 	Ready   bool      `json:"ready"`
 	Reason  string    `json:"reason,omitempty"`
+	OnTrial time.Time `json:"onTrial,omitzero"` // until when a bump may be rolled back because of its health
 
 	Suspended *reconcile.Suspension `json:"suspended,omitempty"`
 	// Left says what becomes of an app that is in the cluster and not in the configuration.
@@ -87,6 +88,9 @@ func standing(h *daemon.House, heads map[bump.Name]bump.Head, apps []daemon.Reco
 	for _, a := range apps {
 		i := a.Inventory
 		row := standingApp{Name: a.App.Name.String(), Cluster: a.App.ClusterName(), Applied: i.Revision, Objects: len(i.Objects), Time: i.Applied, Ready: i.Ready, Reason: i.Reason}
+		if r := a.App.Rollback; r != nil && i.Trial != nil {
+			row.OnTrial = i.Trial.Next(time.Duration(r.After), time.Now())
+		}
 		head, ok := heads[a.App.RepositoryName]
 		row.Behind = ok && head.String() != i.Revision
 		switch {
@@ -154,6 +158,9 @@ func printStanding(cmd *cobra.Command, s standingOutput) error {
 		}
 		if a.Behind && a.Applied != "" && why == "" {
 			why = "the repository is ahead"
+		}
+		if a.Ready && !a.OnTrial.IsZero() && why == "" {
+			why = "on trial until " + a.OnTrial.UTC().Format(time.RFC3339)
 		}
 		rows = append(rows, []string{daemon.On(a.Name, a.Cluster), ready, a.Applied, why})
 	}
