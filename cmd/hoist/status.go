@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,15 +16,37 @@ import (
 
 func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "status",
+		Use:   "status [apply/NAME]",
 		Short: "Show where the repositories and the apps of the cluster stand",
 		Long: `status reads the heads of the repositories and the inventories in the cluster,
 so it works without the daemon. It changes nothing. With --daemon it also asks a
-running one how the registries stand: budgets, and which are left alone and why.`,
-		Args: cobra.NoArgs,
+running one how the registries stand: budgets, and which are left alone and why.
+
+--tree shows every object of the app, or of all apps, with its health, and what grew
+from it: ReplicaSets, Jobs, Pods. With --daemon it shows what drifted lately, too.`,
+		Example: `  hoist status apply/shop --tree`,
+		Args:    cobra.MaximumNArgs(2), // "apply/shop" or "apply shop"
 	}
+	tree := cmd.Flags().Bool("tree", false, "show the objects of the app, with their health and what they own")
 	address := cmd.Flags().String("daemon", "", "host:port of a running daemon's --api-addr, to show its registries too")
-	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, _ []string) error {
+	reading(cmd, func(cmd *cobra.Command, h *daemon.House, format string, args []string) error {
+		meant, err := appsMeant(cmd.Context(), h, args)
+		if err != nil {
+			return err
+		}
+		var running *daemon.Status
+		var daemonErr error
+		if *address != "" {
+			running, daemonErr = daemonStatus(cmd.Context(), *address)
+		}
+		if *tree {
+			out, err := families(cmd.Context(), h, meant, running)
+			if format == "table" {
+				printFamilies(cmd.OutOrStdout(), out)
+				return errors.Join(err, daemonErr)
+			}
+			return errors.Join(err, daemonErr, writeAs(cmd.OutOrStdout(), format, out))
+		}
 		heads, err := h.Heads(cmd.Context())
 		apps, appErr := h.Recorded(cmd.Context())
 		asked, askErr := h.Controls(cmd.Context())
@@ -31,9 +54,11 @@ running one how the registries stand: budgets, and which are left alone and why.
 		out.suspended(asked)
 		left, leftErr := h.Leftovers(cmd.Context())
 		out.left(left)
-		var daemonErr error
-		if *address != "" {
-			out.Registries, daemonErr = daemonRegistries(cmd.Context(), *address)
+		if len(args) > 0 {
+			out.only(meant)
+		}
+		if running != nil && len(args) == 0 {
+			out.Registries = running.Registries
 		}
 		failed := errors.Join(err, appErr, askErr, leftErr, daemonErr)
 		if format == "table" {
@@ -104,6 +129,14 @@ func standing(h *daemon.House, heads map[bump.Name]bump.Head, apps []daemon.Reco
 	return out
 }
 
+// only leaves the apps that are meant.
+func (s *standingOutput) only(meant []bump.Name) {
+	s.Repositories = []standingRepository{}
+	s.Apps = slices.DeleteFunc(s.Apps, func(a standingApp) bool {
+		return !slices.ContainsFunc(meant, func(n bump.Name) bool { return n.String() == a.Name })
+	})
+}
+
 // left adds the apps that have no entry.
 func (s *standingOutput) left(all []daemon.Leftover) {
 	for _, l := range all {
@@ -141,8 +174,10 @@ func printStanding(cmd *cobra.Command, s standingOutput) error {
 		}
 		rows = append(rows, []string{r.Name, at})
 	}
-	if err := table(w, rows); err != nil || len(s.Apps) == 0 {
-		return err
+	if len(s.Repositories) > 0 || len(s.Apps) == 0 {
+		if err := table(w, rows); err != nil || len(s.Apps) == 0 {
+			return err
+		}
 	}
 	rows = [][]string{{"APP", "READY", "APPLIED", "WHY"}}
 	for _, a := range s.Apps {

@@ -16,9 +16,9 @@ import (
 // maxStatus bounds what is read of a daemon's answer, in bytes.
 const maxStatus = 64 << 20
 
-// daemonRegistries asks a running daemon how its registry hosts stand: budgets
-// and pauses are in its memory alone.
-func daemonRegistries(ctx context.Context, address string) ([]scanner.HostStatus, error) {
+// daemonStatus asks a running daemon for what is in its memory alone: budgets and
+// pauses of registries, and what drifted.
+func daemonStatus(ctx context.Context, address string) (*daemon.Status, error) {
 	url := "http://" + strings.TrimSuffix(strings.TrimPrefix(address, "http://"), "/") + "/api/v1/status"
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -38,7 +38,7 @@ func daemonRegistries(ctx context.Context, address string) ([]scanner.HostStatus
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&s); err != nil {
 		return nil, fmt.Errorf("ask the daemon: %s does not answer as one: %w", url, err)
 	}
-	return s.Registries, nil
+	return &s, nil
 }
 
 // printRegistries prints one line for each host.
