@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,8 @@ func (a *applier) attend(ctx context.Context) {
 	case len(failed) == 0 && a.unwell.IsZero():
 		a.unwell = now
 		time.AfterFunc(a.grace, func() { signal(a.drifts) })
+	case !a.last.Ready && isNews(failed, a.last.Reason):
+		a.turned(ctx, e, strings.Join(failed, "\n"))
 	case a.last.Ready && (len(failed) > 0 || now.Sub(a.unwell) >= a.grace):
 		a.turned(ctx, e, "degraded: "+strings.Join(append(failed, pending...), "\n"))
 	}
@@ -66,13 +69,22 @@ func (a *applier) warn(log *zap.Logger, message string, why zap.Field, words str
 	log.Log(level, message, why)
 }
 
-// turned tells that a ready app is not, because of reason, or that it is again.
+// isNews tells whether lines say something that told does not.
+func isNews(lines []string, told string) bool {
+	return slices.ContainsFunc(lines, func(line string) bool { return !strings.Contains(told, line) })
+}
+
+// turned tells that an app is not ready, because of reason, or that it is again.
 func (a *applier) turned(ctx context.Context, e engine, reason string) {
+	message := "degraded"
+	if !a.last.Ready {
+		message = "not ready"
+	}
 	a.last.Ready, a.last.Reason, a.last.Finished = reason == "", reason, a.house.opt.Now()
 	a.house.status.applied(a.last, nil)
 	signal(a.trials)
 	if reason != "" {
-		a.log.Warn("degraded", zap.String("reason", reason))
+		a.warn(a.log, message, zap.String("reason", reason), reason)
 	} else {
 		a.log.Info("recovered")
 		a.told = ""

@@ -210,3 +210,24 @@ func TestC11NamespaceTerminating(t *testing.T) {
 		}
 	}
 }
+
+// A kind that has no health of its own, and of which watches see the metadata
+// only, is seen whole as soon as an app has expressions for it.
+func TestHealthOfAConfigMap(t *testing.T) {
+	f := newField(t)
+	f.watching(apps("a.yaml", configMap("a", "1")))
+	asks := newField(t)
+	asks.eng, asks.ns, asks.app.TargetNamespace = f.eng, f.ns, f.ns
+	asks.app.Wait = true
+	asks.app.HealthCheckExprs = []HealthCheckExpr{{APIVersion: "v1", Kind: "ConfigMap", Current: healthExpr(t, "has(data.open) && data.open == 'yes'")}}
+	f.eng.Follow(asks.app, func() {})
+	asks.apply(apps("b.yaml", configMap("b", "1")))
+	unwell := func() string { failed, pending := f.eng.Unwell(asks.app); return fmt.Sprint(failed, pending) }
+	if want := "[] [ConfigMap/" + f.ns + "/b: InProgress: current is not true yet]"; unwell() != want {
+		t.Errorf("unwell = %s, want %s", unwell(), want)
+	}
+	asks.edit("b", "open", "yes")
+	f.eventually(20*time.Second, "it is well", func() bool { return unwell() == "[] []" })
+	asks.edit("b", "open", "no")
+	f.eventually(20*time.Second, "it is not", func() bool { return unwell() != "[] []" })
+}

@@ -44,7 +44,7 @@ const clusterUsage = "cluster use, cluster get|wait KIND/NAME [KEY=VALUE], clust
 //	cluster install                      what deploy/ says
 //	cluster token NAMESPACE/NAME FILE    a kubeconfig of a ServiceAccount
 //
-// KEY is image, available, or a key of a ConfigMap.
+// KIND of a custom resource is KIND.GROUP. KEY is image, available, or a key of a ConfigMap.
 func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, len(args) > 0, clusterUsage)
 	w := worldOf(ts)
@@ -96,7 +96,8 @@ func (w *world) useCluster(ts *testscript.TestScript) {
 // of returns the client for KIND/NAME.
 func (c *scriptCluster) of(ref string) (dynamic.ResourceInterface, string) {
 	kind, name, _ := strings.Cut(ref, "/")
-	gvr := schema.GroupVersionResource{Version: "v1", Resource: kind + "s"}
+	kind, group, _ := strings.Cut(kind, ".")
+	gvr := schema.GroupVersionResource{Group: group, Version: "v1", Resource: kind + "s"}
 	switch kind {
 	case "deployment":
 		gvr.Group = "apps"
