@@ -19,17 +19,20 @@ import (
 )
 
 // hundred is an app of 100 objects: 60 config maps, 20 services, 20 deployments.
-func hundred(tag string) fstest.MapFS {
+func hundred(tag string) fstest.MapFS { return hundreds(1, tag) }
+
+// hundreds is an app of n times as many.
+func hundreds(n int, tag string) fstest.MapFS {
 	files := fstest.MapFS{}
 	put := func(name, format string, args ...any) {
 		files["app/"+name] = &fstest.MapFile{Data: fmt.Appendf(nil, format, args...)}
 	}
 	list := "resources:\n"
-	for i := range 60 {
+	for i := range 60 * n {
 		put(fmt.Sprintf("cm-%d.yaml", i), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm-%d}\ndata:\n  key: value\n  other: |-\n    several\n    lines\n", i)
 		list += fmt.Sprintf("- cm-%d.yaml\n", i)
 	}
-	for i := range 20 {
+	for i := range 20 * n {
 		image := "1.0.0"
 		if i == 0 {
 			image = tag
@@ -151,6 +154,34 @@ func BenchmarkReconcileFirstApply100Objects(b *testing.B) {
 		n++
 	}
 	b.ReportMetric(float64(a.requests.Load())/float64(n), "requests/op")
+}
+
+// What it costs to try a stage before it is applied.
+func BenchmarkReconcileFirstApply1000Objects(b *testing.B) {
+	a := newApplying(b)
+	a.apply(b, a.app(b), hundred("1.0.0")) // discovery
+	tree := hundreds(10, "1.0.0")
+	for _, atomic := range []bool{true, false} {
+		b.Run(fmt.Sprintf("atomic=%t", atomic), func(b *testing.B) {
+			a.requests.Store(0)
+			n := 0
+			for b.Loop() {
+				b.StopTimer()
+				app := a.app(b)
+				app.Atomic = &atomic
+				set, err := reconcile.Build(b.Context(), tree, app)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				if r, err := a.eng.ApplySet(b.Context(), app, set, bump.Head{Branch: "main", Hash: fmt.Sprintf("%040x", n)}); err != nil || len(r.Objects) != 1000 {
+					b.Fatal(err)
+				}
+				n++
+			}
+			b.ReportMetric(float64(a.requests.Load())/float64(n), "requests/op")
+		})
+	}
 }
 
 func BenchmarkReconcileQuietApply100Objects(b *testing.B) {

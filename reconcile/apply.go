@@ -36,6 +36,9 @@ type glance struct {
 // what we know of it allows: one look when we wrote the same before, one write
 // when the content is new, a look and a write when we know nothing.
 func (e *Engine) apply(ctx context.Context, a App, past *past, s street, t *target, g glance) (outcome, error) {
+	if t.lost != nil {
+		return outcome{}, t.lost
+	}
 	was, known := past.get(t.key)
 	fresh := !known || was.built != t.built
 	if !g.looked && g.live == nil && (!known || !fresh || t.looksFirst(was)) {

@@ -74,6 +74,16 @@ func TestC16NotAtomic(t *testing.T) {
 	if d := time.Since(began); d > 8*time.Second {
 		t.Errorf("took %v: a kind that will not come was waited for", d)
 	}
+	// A kind that nothing brings is an object that fails, too.
+	unknown := apps("x.yaml", "apiVersion: example.com/v1\nkind: Nothing\nmetadata: {name: x}\n", "b.yaml", configMap("b", "2"))
+	if r, err = f.try(unknown, f.head()); err == nil || !strings.Contains(err.Error(), "apps/x.yaml:1: Nothing/"+f.ns+"/x: no matches for kind") {
+		t.Errorf("error = %v, want the unknown kind", err)
+	}
+	f.want(r, "configured ConfigMap/b, failed Nothing/x")
+	if got := f.recorded(); strings.Contains(got, "Nothing") || f.get(deployments, "web") == nil {
+		t.Errorf("inventory = %s; want nothing unknown in it, and nothing deleted after an error", got)
+	}
+	files["apps/b.yaml"] = configMap("b", "2")
 	files["apps/crd.yaml"], files["apps/a.yaml"] = fleets(group), configMap("a", "1")
 	f.want(f.apply(files), "created ConfigMap/a, unchanged ConfigMap/b, created Fleet/one, created CustomResourceDefinition/fleets."+group+", unchanged Deployment/web")
 }

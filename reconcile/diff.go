@@ -60,6 +60,10 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 		if t.alone {
 			continue
 		}
+		if t.lost != nil {
+			errs = append(errs, t.lost)
+			continue
+		}
 		d, err := e.diff(ctx, a, t)
 		if err != nil {
 			errs = append(errs, err)

@@ -344,7 +344,7 @@ func (inv *Inventory) add(targets []*target) {
 			inv.Objects[i].Alone = t.alone
 			continue
 		}
-		if t.alone {
+		if t.alone || t.lost != nil {
 			continue // not ours yet
 		}
 		inv.Objects = append(inv.Objects, Entry{Object: t.object})

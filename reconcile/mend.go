@@ -47,7 +47,7 @@ func (e *Engine) Mend(ctx context.Context, a App, set *Set, h bump.Head) error {
 	g.SetLimit(workers)
 	for i, t := range targets {
 		was, known := past.get(t.key)
-		if _, suspect := suspects[t.key]; !suspect || !known || was.built != t.built && !was.alone || past.restUntil(t.key, e.now()) > 0 {
+		if _, suspect := suspects[t.key]; !suspect || !known || t.lost != nil || was.built != t.built && !was.alone || past.restUntil(t.key, e.now()) > 0 {
 			continue
 		}
 		g.Go(func() error {

@@ -276,6 +276,9 @@ func (p *pass) expected(part []int) []*target {
 	var all []*target
 	for _, i := range part {
 		t := p.targets[i]
+		if t.lost != nil {
+			continue
+		}
 		was, known := p.past.get(t.key)
 		at, tracked := recorded[t.key]
 		if known && was.built == t.built || !known && tracked && p.inv.Objects[at].UID != "" {

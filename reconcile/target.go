@@ -54,13 +54,15 @@ type target struct {
 	yielded []yielded // fields that are left to others
 	judge   judge     // says how healthy it is
 
-	words       // what it says of itself
-	forced bool // fields that others hold are taken from them
+	words        // what it says of itself
+	forced bool  // fields that others hold are taken from them
+	lost   error // the cluster does not know its kind, and the app goes on without it
 }
 
 // locate finds the place of every object of the set: the resource of its kind
 // and its namespace, and puts the app's marks on a copy of it. Kinds that the
-// cluster does not know are reported all at once.
+// cluster does not know are reported all at once, or are lost targets of an app that
+// is not atomic.
 func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error) {
 	set, err := e.substitute(ctx, a, set)
 	if err != nil {
@@ -89,8 +91,12 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 				if meta.IsNoMatchError(err) {
 					err = fmt.Errorf("%w: its CustomResourceDefinition is not in the cluster; tried again by itself", err)
 				}
-				faults = append(faults, fmt.Errorf("%s: %s: %w", m.where(), nameOf(m.Object), err))
-				continue
+				err = fmt.Errorf("%s: %s: %w", m.where(), nameOf(m.Object), err)
+				if a.atomic() {
+					faults = append(faults, err)
+					continue
+				}
+				t.lost, t.namespaced = err, true
 			}
 		}
 		switch o := t.Object; {

@@ -163,6 +163,9 @@ func (w *watches) cover(app bump.Name, targets []*target) {
 	}
 	places := map[place]bool{}
 	for _, t := range targets {
+		if t.lost != nil {
+			continue
+		}
 		places[place{kind: t.Object.GroupVersionKind(), resource: t.resource, namespace: t.object.Namespace}] = true
 	}
 	if !maps.Equal(places, f.places) {
