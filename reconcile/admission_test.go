@@ -42,7 +42,7 @@ func (f *field) allow(operation string) {
 
 // C5: what admission denies is listed, what it allows is applied, and the denied
 // one comes when it is allowed.
-func TestAdmissionDenies(t *testing.T) {
+func TestC5AdmissionDenies(t *testing.T) {
 	f := newField(t)
 	f.app.Atomic = new(false)
 	f.deny("CREATE")
@@ -69,7 +69,7 @@ func TestAdmissionDenies(t *testing.T) {
 }
 
 // C7: what may not be deleted stays in the inventory until it may.
-func TestAdmissionDeniesDelete(t *testing.T) {
+func TestC7AdmissionDeniesDelete(t *testing.T) {
 	f := newField(t)
 	both, one := apps("nope.yaml", configMap("nope", "1"), "fine.yaml", configMap("fine", "1")), apps("fine.yaml", configMap("fine", "1"))
 	f.deny("DELETE")

@@ -226,7 +226,7 @@ func TestTwoApps(t *testing.T) {
 }
 
 // C16: every object of a stage is tried, and every error told with its file.
-func TestErrorsAreListed(t *testing.T) {
+func TestC16ErrorsAreListed(t *testing.T) {
 	f := newField(t)
 	f.app.Atomic = new(false)
 	bad := func(name string) string { return strings.ReplaceAll(configMap(name, "1"), `"1"`, "{a: 1}") }
@@ -280,7 +280,7 @@ func TestUnknownKind(t *testing.T) {
 }
 
 // C18: without the inventory nothing is applied.
-func TestNoInventoryNoApply(t *testing.T) {
+func TestC18NoInventoryNoApply(t *testing.T) {
 	f := newField(t)
 	f.grant("configmaps", "get", "patch", "create", "update")
 	cfg, err := RESTConfig(controlPlane(t).Kubeconfig, "")
@@ -290,6 +290,7 @@ func TestNoInventoryNoApply(t *testing.T) {
 	cfg.BearerToken = limitedToken
 	limited := &field{t: t, ns: f.ns, app: f.app}
 	limited.connect(cfg)
+	limited.eng.cluster.uid = "known"
 	_, err = limited.try(apps("a.yaml", configMap("a", "1")), f.head())
 	if err == nil || !strings.Contains(err.Error(), "inventory "+f.ns+"-inv/hoist-") || !strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("error = %v, want that the inventory is forbidden", err)
@@ -300,7 +301,7 @@ func TestNoInventoryNoApply(t *testing.T) {
 }
 
 // C18: what RBAC denies is listed, what it allows is applied.
-func TestDenialsAreListed(t *testing.T) {
+func TestC18DenialsAreListed(t *testing.T) {
 	f := newField(t)
 	f.grant("configmaps", "get", "patch", "create", "update")
 	cfg, err := RESTConfig(controlPlane(t).Kubeconfig, "")

@@ -50,17 +50,23 @@ func (l lines) skim(file string, text []byte) {
 		case d.line == 0:
 			d.line = n
 		}
-		if m := kindLine.FindSubmatch(line); m != nil && d.kind == "" {
-			d.kind = string(m[1])
+		if line[0] == 'k' && d.kind == "" {
+			d.kind = submatch(kindLine, line)
 		}
-		inside := bytes.HasPrefix(line, []byte("metadata:"))
-		named = inside || named && (line[0] == ' ' || line[0] == '\t')
-		if m := nameLine.FindSubmatch(line); m != nil && named && d.name == "" {
-			d.name = string(m[1])
+		named = bytes.HasPrefix(line, []byte("metadata:")) || named && (line[0] == ' ' || line[0] == '\t')
+		if named && d.name == "" {
+			d.name = submatch(nameLine, line)
 		}
 	}
 	end()
 	l[file] = all
+}
+
+func submatch(re *regexp.Regexp, line []byte) string {
+	if m := re.FindSubmatch(line); m != nil {
+		return string(m[1])
+	}
+	return ""
 }
 
 // of is the line of an object that was built from a file, 0 where it cannot be

@@ -83,6 +83,18 @@ func TestTakenOver(t *testing.T) {
 	}
 }
 
+// A field that is left to others keeps the value that kubectl gave it.
+func TestTakenOverWithIgnoredFields(t *testing.T) {
+	f := newField(t)
+	f.app.Ignore = []IgnoreRule{{Paths: []string{"/spec/replicas"}}}
+	f.kubectl("kubectl-create", strings.Replace(byHand, "replicas: 0", "replicas: 3", 1))
+	f.want(f.apply(apps("web.yaml", strings.Replace(deployment, "spec:\n", "spec:\n  replicas: 1\n", 1))), "configured Deployment/web")
+	o := f.get(deployments, "web")
+	if n, _, _ := unstructured.NestedInt64(o.Object, "spec", "replicas"); n != 3 || o.GetLabels()["team"] != "" {
+		t.Errorf("replicas = %d, labels = %v; want 3 and nothing of kubectl's", n, o.GetLabels())
+	}
+}
+
 func TestMergeLeavesWhatKubectlHas(t *testing.T) {
 	f := newField(t)
 	f.kubectl("kubectl-create", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {key: by hand, mine: stays}\n")
@@ -120,6 +132,24 @@ func TestAdditionsOfKubectl(t *testing.T) {
 	f.want(f.apply(files), "configured ConfigMap/a, unchanged ConfigMap/b")
 	if mine() != "" {
 		t.Errorf("mine = %q after Git changed the object", mine())
+	}
+}
+
+// Of a Secret the inventory tells no digest: what this process knows is enough.
+func TestAdditionsOfKubectlToASecret(t *testing.T) {
+	f := newField(t)
+	secret := func(v string) map[string]string {
+		return apps("s.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {key: "+v+"}\n")
+	}
+	f.watching(secret("one"))
+	f.mergePatch("secrets", "s", `{"stringData": {"mine": "x"}}`, "kubectl-edit")
+	f.eventually(mended, "the watch saw it", func() bool {
+		was, _ := f.eng.past(f.app.Name).get(key{"", "Secret", f.ns, "s"})
+		return was.edited
+	})
+	f.apply(secret("two"))
+	if data, _, _ := unstructured.NestedMap(f.get(gvr("", "v1", "secrets"), "s").Object, "data"); len(data) != 1 || data["key"] != "dHdv" {
+		t.Errorf("data = %v, want key=two alone", data)
 	}
 }
 

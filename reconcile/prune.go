@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -176,7 +177,7 @@ func spared(live *unstructured.Unstructured, app bump.Name, en Entry) (fate, boo
 		return skip(false, asksToBeLeft(live))
 	case saysOf(live, wordPrune, disabled):
 		return skip(false, "its annotation says not to prune it")
-	case slices.Contains(protected, gk) && live.GetAnnotations()[annotationPrune] != enabled:
+	case slices.Contains(protected, gk) && !strings.EqualFold(live.GetAnnotations()[annotationPrune], enabled):
 		return skip(false, fmt.Sprintf("a %s is only pruned with the annotation %s: enabled", gk.Kind, annotationPrune))
 	}
 	return fate{}, false

@@ -207,11 +207,11 @@ func TestB17PlaintextSecretsAreTold(t *testing.T) {
 	)
 	a := v.app()
 	got := mustBuild(t, fsys, a).Plaintext
-	if len(got) != 2 || !strings.HasPrefix(got[0], "prod/plain.yaml: Secret/db: data.password stands in Git") || !strings.Contains(got[1], "Secret/l: data.a") {
+	if len(got) != 2 || !strings.HasPrefix(got[0], "prod/plain.yaml:1: Secret/db: data.password stands in Git") || !strings.Contains(got[1], "Secret/l: data.a") {
 		t.Errorf("Plaintext = %q, want the plain Secret and the generated one", got)
 	}
 	a.PlaintextSecrets = PlaintextRefuse
-	if _, err := Build(t.Context(), fsys, a); err == nil || !strings.Contains(err.Error(), "prod/plain.yaml: Secret/db") || strings.Contains(err.Error(), "hunter2") {
+	if _, err := Build(t.Context(), fsys, a); err == nil || !strings.Contains(err.Error(), "prod/plain.yaml:1: Secret/db") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("refuse: %v", err)
 	}
 	a.PlaintextSecrets = PlaintextAllow
