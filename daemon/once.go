@@ -191,7 +191,8 @@ func (h *House) Diff(ctx context.Context, heads map[bump.Name]bump.Head) []Diffe
 		if err == nil {
 			var r revision
 			if r, err = h.revision(app, heads); err == nil {
-				d.Differences, err = engine.Diff(ctx, app.App, r.tree)
+				h.census.arrived(r)
+				d.Differences, err = engine.Diff(ctx, app.App, r.tree, r.head)
 			}
 			if refused := refusalOf(err); refused != nil {
 				refused.Head = d.Head
@@ -204,7 +205,8 @@ func (h *House) Diff(ctx context.Context, heads map[bump.Name]bump.Head) []Diffe
 }
 
 // DiffPlanned compares the cluster with what the repositories would hold after
-// the pushes of a plan. Only dry runs reach the API server.
+// the pushes of a plan. Only dry runs reach the API server. It is for a house
+// that does not run: the census takes the plan for what is there.
 func (h *House) DiffPlanned(ctx context.Context, planned []Planned) []Difference {
 	var all []Difference
 	for _, app := range inOrder(h.Config.Apply) {
@@ -216,7 +218,9 @@ func (h *House) DiffPlanned(ctx context.Context, planned []Planned) []Difference
 		d := Difference{App: app.Name, Cluster: app.ClusterName(), Head: proposal.Head}
 		engine, err := h.clusters.ready(ctx, app)
 		if err == nil {
-			d.Differences, err = engine.Diff(ctx, app.App, newOverlay(proposal.Tree, proposal.Drafts))
+			r := revision{proposal.Head, newOverlay(proposal.Tree, proposal.Drafts)}
+			h.census.arrived(r)
+			d.Differences, err = engine.Diff(ctx, app.App, r.tree, r.head)
 		}
 		d.Err = err
 		all = append(all, d)

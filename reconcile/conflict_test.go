@@ -3,6 +3,8 @@ package reconcile
 import (
 	"strings"
 	"testing"
+
+	"hoist/bump"
 )
 
 // C4: with conflicts: refuse, what others hold stays theirs; it is told whose it is.
@@ -16,7 +18,7 @@ func TestC4ConflictsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "apps/a.yaml:1: apply ConfigMap/"+f.ns+"/a: "+want) {
 		t.Errorf("error = %v, want the field and its manager", err)
 	}
-	if _, err := f.eng.Diff(t.Context(), f.app, tree("apps/a.yaml", files["apps/a.yaml"])); err == nil || !strings.Contains(err.Error(), want) {
+	if _, err := f.eng.Diff(t.Context(), f.app, tree("apps/a.yaml", files["apps/a.yaml"]), bump.Head{}); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("diff: %v, want the same", err)
 	}
 	if f.value("a") != "by hand" {

@@ -36,8 +36,9 @@ type Difference struct {
 // inventory. Objects that would stay as they are do not appear.
 //
 // An object whose namespace or kind the same app would create first cannot be
-// tried; it appears as it was built.
-func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, error) {
+// tried; it appears as it was built. What moves between apps of the repository at
+// h is changed by the one and not deleted by the other, as [Engine.Apply] does it.
+func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS, h bump.Head) ([]Difference, error) {
 	set, err := e.build(ctx, tree, a)
 	if err != nil {
 		return nil, err
@@ -50,6 +51,7 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 	if err != nil {
 		return nil, err
 	}
+	street := e.street(ctx, a, h)
 	targets, ignored := unignored(targets)
 	inv.forget(ignored)
 	var (
@@ -64,7 +66,7 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 			errs = append(errs, t.lost)
 			continue
 		}
-		d, err := e.diff(ctx, a, t)
+		d, err := e.diff(ctx, a, street, t)
 		if err != nil {
 			errs = append(errs, err)
 		} else if d.Action != bump.Unchanged {
@@ -74,11 +76,11 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 	if !a.Prune {
 		return all, errors.Join(errs...)
 	}
-	if why := tooMuch(a, inv, targets, nil); why != "" {
+	if why := street.tooMuch(a, inv, targets); why != "" {
 		return all, errors.Join(append(errs, &Refusal{App: a.Name, Guard: GuardPrune, Why: why})...)
 	}
 	for _, en := range inv.without(targets) {
-		d, err := e.diffRemoved(ctx, a.Name, en)
+		d, err := e.diffRemoved(ctx, a.Name, street, en)
 		if err != nil {
 			errs = append(errs, err)
 		} else if d.Action != "" {
@@ -88,7 +90,7 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS) ([]Difference, err
 	return all, errors.Join(errs...)
 }
 
-func (e *Engine) diff(ctx context.Context, a App, t *target) (Difference, error) {
+func (e *Engine) diff(ctx context.Context, a App, s street, t *target) (Difference, error) {
 	d := Difference{Object: t.object, File: t.File, Action: bump.Configured}
 	at := e.at(t.resource, t.object.Namespace)
 	before, err := at.Get(ctx, t.object.Name, metav1.GetOptions{})
@@ -98,8 +100,8 @@ func (e *Engine) diff(ctx context.Context, a App, t *target) (Difference, error)
 		return d, fmt.Errorf("%s: read %s: %w", t.where(), t.object, err)
 	}
 	if before != nil {
-		if other, ok := owner(before); ok && other != a.Name && !a.adopts(other) {
-			return d, t.belongs(other)
+		if err := s.yields(t, before, a, false); err != nil {
+			return d, err
 		}
 		if t.ssa == ssaIfNotPresent || asksToBeLeft(before) != "" {
 			d.Action = bump.Unchanged
@@ -147,7 +149,7 @@ func (e *Engine) diffReplaced(ctx context.Context, t *target, stuck *immutableEr
 	return d, err
 }
 
-func (e *Engine) diffRemoved(ctx context.Context, app bump.Name, en Entry) (Difference, error) {
+func (e *Engine) diffRemoved(ctx context.Context, app bump.Name, s street, en Entry) (Difference, error) {
 	d := Difference{Object: en.Object}
 	r, err := e.kinds.still(ctx, schema.FromAPIVersionAndKind(en.APIVersion, en.Kind))
 	if errors.Is(err, errGone) {
@@ -165,6 +167,10 @@ func (e *Engine) diffRemoved(ctx context.Context, app bump.Name, en Entry) (Diff
 	}
 	if f, stays := spared(live, app, en); stays {
 		d.Action, d.Reason = f.action, f.reason
+		return d, nil
+	}
+	if reason := s.wants(keyOf(en.Object)); reason != "" {
+		d.Action, d.Reason = bump.Skipped, reason
 		return d, nil
 	}
 	d.Action = bump.Deleted

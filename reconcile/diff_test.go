@@ -3,6 +3,8 @@ package reconcile
 import (
 	"strings"
 	"testing"
+
+	"hoist/bump"
 )
 
 func (f *field) diff(files map[string]string) []Difference {
@@ -11,7 +13,7 @@ func (f *field) diff(files map[string]string) []Difference {
 	for p, c := range files {
 		pairs = append(pairs, p, c)
 	}
-	d, err := f.eng.Diff(f.t.Context(), f.app, tree(pairs...))
+	d, err := f.eng.Diff(f.t.Context(), f.app, tree(pairs...), bump.Head{})
 	if err != nil {
 		f.t.Fatalf("Diff: %v", err)
 	}

@@ -126,14 +126,20 @@ func (p *pass) refuse(guard, why string, args ...any) *Refusal {
 
 // prunesTooMuch refuses a revision that leaves out more than the app allows.
 func (p *pass) prunesTooMuch() *Refusal {
-	why := tooMuch(p.app, p.inv, p.targets, nil)
-	if why != "" && len(p.targets) > 0 {
-		why = tooMuch(p.app, p.inv, p.targets, func(k key) bool { return p.street.wants(k) != "" })
+	if why := p.street.tooMuch(p.app, p.inv, p.targets); why != "" {
+		return p.refuse(GuardPrune, "%s", why)
 	}
-	if why == "" {
-		return nil
+	return nil
+}
+
+// tooMuch asks the neighbours only where it would be too much without them. What
+// may have moved, as far as a neighbour that does not build can tell, did not.
+func (s street) tooMuch(a App, inv *Inventory, targets []*target) string {
+	why := tooMuch(a, inv, targets, nil)
+	if why != "" {
+		why = tooMuch(a, inv, targets, s.moved)
 	}
-	return p.refuse(GuardPrune, "%s", why)
+	return why
 }
 
 // A revision may leave out so many objects, or so much of what was applied.
@@ -147,14 +153,19 @@ const (
 // path does. Entries that stay for a reason of their own do not count, nor those
 // that stays, if given, knows of.
 func tooMuch(a App, inv *Inventory, targets []*target, stays func(key) bool) string {
-	counted := 0
+	counted, leaving := 0, 0
 	for _, en := range inv.Objects {
 		if en.Left == "" {
 			counted++
 		}
 	}
+	for _, en := range inv.without(targets) {
+		if en.Left == "" && (stays == nil || !stays(keyOf(en.Object))) {
+			leaving++
+		}
+	}
 	if len(targets) == 0 {
-		if counted == 0 || a.AllowEmpty {
+		if leaving == 0 || a.AllowEmpty {
 			return ""
 		}
 		return fmt.Sprintf("the build has no objects, and %d were applied before (allowEmpty is not set)", counted)
@@ -162,12 +173,6 @@ func tooMuch(a App, inv *Inventory, targets []*target, stays func(key) bool) str
 	most := defaultMaxPrune
 	if a.MaxPrune != nil {
 		most = *a.MaxPrune
-	}
-	leaving := 0
-	for _, en := range inv.without(targets) {
-		if en.Left == "" && (stays == nil || !stays(keyOf(en.Object))) {
-			leaving++
-		}
 	}
 	if !a.Prune || leaving <= fewPruned || leaving*100 <= most*counted {
 		return ""

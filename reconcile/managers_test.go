@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+
+	"hoist/bump"
 )
 
 // kubectl creates an object as "kubectl apply" does on the client's side.
@@ -59,7 +61,7 @@ func TestTakenOver(t *testing.T) {
 		f.kubectl(manager, byHand)
 		f.mergePatch("deployments", "web", `{"metadata": {"annotations": {"other": "x"}}}`, "another-operator")
 		files := apps("web.yaml", strings.Replace(deployment, "spec:\n", "spec:\n  replicas: 0\n", 1))
-		ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/web.yaml", files["apps/web.yaml"]))
+		ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/web.yaml", files["apps/web.yaml"]), bump.Head{})
 		if err != nil || len(ds) != 1 {
 			t.Fatal(err, ds)
 		}

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -92,6 +93,12 @@ func (s street) yields(t *target, live *unstructured.Unstructured, a App, known 
 
 func (t *target) belongs(other bump.Name) error {
 	return fmt.Errorf("%s: %s belongs to app %s: remove it there, or name that app under adopt", t.where(), t.object, other)
+}
+
+// moved tells whether another app surely has an object that left an app.
+func (s street) moved(k key) bool {
+	all, err := s()
+	return err == nil && slices.ContainsFunc(all, func(n Neighbour) bool { return n.err == nil && n.holds(k) })
 }
 
 // wants says who else may want an object that left an app, as a reason not to

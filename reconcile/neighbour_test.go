@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -186,4 +187,56 @@ func TestAdopted(t *testing.T) {
 	if o := one.get(configMaps, "a"); o == nil || o.GetUID() != uid || one.value("a") != "2" || two.recorded() != "ConfigMap/a" || one.recorded() != "ConfigMap/b" {
 		t.Errorf("a = %q, inventories %s and %s", one.value("a"), one.recorded(), two.recorded())
 	}
+}
+
+// What may have moved to an app that does not build does not count as moved: the
+// guards still refuse, and would delete nothing later that they did not see.
+func TestBrokenNeighbourOpensNoGuard(t *testing.T) {
+	n := newNeighbours(t)
+	many := apps("stay.yaml", configMap("stay", "1"))
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		many["apps/"+name+".yaml"] = configMap(name, "1")
+	}
+	n.commit(many, apps("z.yaml", configMap("z", "1")))
+	n.settle(t, n.a, n.b)
+	n.built = errors.New("is broken")
+	for _, files := range []map[string]string{apps("stay.yaml", configMap("stay", "1")), apps("none.yaml", "# nothing\n")} {
+		n.commit(files, n.files[n.b])
+		_, err := n.a.try(files, n.a.head())
+		var refusal *Refusal
+		if !errors.As(err, &refusal) {
+			t.Errorf("not refused: %v", err)
+		}
+	}
+	if got := n.a.recorded(); strings.Contains(got, "(") {
+		t.Errorf("the inventory lets something go: %s", got)
+	}
+}
+
+// An app of which everything moved away is empty on purpose. A diff says what
+// will happen: nothing is deleted.
+func TestEverythingMovesAway(t *testing.T) {
+	n := newNeighbours(t)
+	n.commit(apps("x.yaml", configMap("x", "1"), "w.yaml", configMap("w", "1")), apps("z.yaml", configMap("z", "1")))
+	n.settle(t, n.a, n.b)
+	ux := n.uid("x")
+	n.commit(apps("none.yaml", "# nothing\n"), apps("x.yaml", configMap("x", "2"), "w.yaml", configMap("w", "1"), "z.yaml", configMap("z", "1")))
+	if got := spelt(n.a.diff(n.files[n.a])); !strings.Contains(got, "skipped ConfigMap/x") || strings.Contains(got, "deleted") {
+		t.Errorf("diff of the old app: %s", got)
+	}
+	if got := spelt(n.b.diff(n.files[n.b])); !strings.Contains(got, "configured ConfigMap/x") {
+		t.Errorf("diff of the new app: %s", got)
+	}
+	n.settle(t, n.a, n.b, n.a)
+	if n.uid("x") != ux || n.a.recorded() != "" {
+		t.Errorf("x was %s and is %s; the old app still has %s", ux, n.uid("x"), n.a.recorded())
+	}
+}
+
+func spelt(all []Difference) string {
+	var lines []string
+	for _, d := range all {
+		lines = append(lines, fmt.Sprintf("%s %s/%s %s", d.Action, d.Object.Kind, d.Object.Name, d.Reason))
+	}
+	return strings.Join(lines, ", ")
 }

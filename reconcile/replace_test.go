@@ -40,7 +40,7 @@ func TestC12ImmutableFieldIsTold(t *testing.T) {
 	if f.get(jobs, "migrate").GetUID() != uid {
 		t.Error("the job was replaced")
 	}
-	if _, err := f.eng.Diff(t.Context(), f.app, tree("apps/job.yaml", job("2", ""))); err == nil || !strings.Contains(err.Error(), "spec.template cannot be changed") {
+	if _, err := f.eng.Diff(t.Context(), f.app, tree("apps/job.yaml", job("2", "")), bump.Head{}); err == nil || !strings.Contains(err.Error(), "spec.template cannot be changed") {
 		t.Errorf("diff: %v, want the same", err)
 	}
 }
@@ -75,7 +75,7 @@ func TestC12Replaced(t *testing.T) {
 		f.apply(apps("job.yaml", job("1", word), "svc.yaml", service("type: ClusterIP")))
 		old := map[string]types.UID{"job": f.get(jobs, "migrate").GetUID(), "svc": f.get(gvr("", "v1", "services"), "web").GetUID()}
 
-		ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/job.yaml", job("2", word)))
+		ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/job.yaml", job("2", word)), bump.Head{})
 		if err != nil || len(ds) != 2 || ds[0].Action != bump.Configured || ds[0].Reason != "deleted and created anew: spec.template cannot be changed once it is set" || !strings.Contains(ds[0].Diff, "migrate:2") {
 			t.Errorf("diff = %+v, %v", ds, err)
 		}

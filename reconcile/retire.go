@@ -191,10 +191,7 @@ func (e *Engine) DiffRetired(ctx context.Context, inv Inventory, wanted func() (
 	var all []Difference
 	var errs []error
 	for _, en := range inv.Objects {
-		d, err := e.diffRemoved(ctx, inv.App, en)
-		if reason := street(wanted).wants(keyOf(en.Object)); err == nil && d.Action == bump.Deleted && reason != "" {
-			d.Action, d.Reason, d.Diff = bump.Skipped, reason, ""
-		}
+		d, err := e.diffRemoved(ctx, inv.App, wanted, en)
 		if err != nil {
 			errs = append(errs, err)
 		} else if d.Action != "" {

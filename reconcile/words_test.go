@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hoist/bump"
 )
 
 // saying is a config map with an annotation.
@@ -27,7 +29,7 @@ func TestIfNotPresent(t *testing.T) {
 		}
 		f.engine()
 	}
-	if ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/a.yaml", saying("a", "2", word), "apps/b.yaml", configMap("b", "1"))); err != nil || len(ds) != 0 {
+	if ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/a.yaml", saying("a", "2", word), "apps/b.yaml", configMap("b", "1")), bump.Head{}); err != nil || len(ds) != 0 {
 		t.Errorf("diff = %v, %v; want none", ds, err)
 	}
 	if err := f.eng.client.Resource(configMaps).Namespace(f.ns).Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
@@ -57,7 +59,7 @@ func TestIgnored(t *testing.T) {
 	f := newField(t)
 	f.apply(apps("a.yaml", configMap("a", "1"), "b.yaml", configMap("b", "1")))
 	files := apps("a.yaml", saying("a", "2", "hoist/ssa: Ignore"), "b.yaml", configMap("b", "1"), "c.yaml", saying("c", "1", "hoist/ssa: Ignore"))
-	if ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/a.yaml", files["apps/a.yaml"], "apps/b.yaml", files["apps/b.yaml"])); err != nil || len(ds) != 0 {
+	if ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/a.yaml", files["apps/a.yaml"], "apps/b.yaml", files["apps/b.yaml"]), bump.Head{}); err != nil || len(ds) != 0 {
 		t.Errorf("diff = %v, %v; want none", ds, err)
 	}
 	f.want(f.apply(files), "unchanged ConfigMap/b")
