@@ -22,6 +22,7 @@ import (
 
 	"hoist/bump"
 	"hoist/reconcile"
+	"hoist/testenv/cluster"
 )
 
 // scriptCluster is a script's namespace in the control plane that all share.
@@ -29,9 +30,10 @@ type scriptCluster struct {
 	kubeconfig string
 	namespace  string
 	client     dynamic.Interface
+	own        *cluster.Cluster // of the script alone; nil for the shared one
 }
 
-const clusterUsage = "cluster use, cluster get|wait KIND/NAME [KEY=VALUE], cluster patch KIND/NAME JSON, cluster delete KIND/NAME, cluster secret NAME DIR, cluster install, cluster token NAMESPACE/NAME FILE"
+const clusterUsage = "cluster use, cluster get|wait KIND/NAME [KEY=VALUE], cluster patch KIND/NAME JSON, cluster delete KIND/NAME, cluster secret NAME DIR, cluster install, cluster token NAMESPACE/NAME FILE, cluster far NAME, cluster on NAME VERB…|kill|restart"
 
 // cmdCluster is what people do with kubectl, in the script's namespace $NS:
 //
@@ -43,6 +45,8 @@ const clusterUsage = "cluster use, cluster get|wait KIND/NAME [KEY=VALUE], clust
 //	cluster secret NAME DIR              make a Secret of the files in DIR
 //	cluster install                      what deploy/ says
 //	cluster token NAMESPACE/NAME FILE    a kubeconfig of a ServiceAccount
+//	cluster far NAME                     another control plane, with NAME.kubeconfig
+//	cluster on NAME VERB …               the same there; also kill and restart
 //
 // KIND of a custom resource is KIND.GROUP. KEY is image, available, or a key of a ConfigMap.
 func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
@@ -53,7 +57,19 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	usage(ts, w.cluster != nil, clusterUsage)
-	c, verb, args := w.cluster, args[0], args[1:]
+	switch {
+	case args[0] == "far" && len(args) == 2:
+		w.startFar(ts, args[1])
+	case args[0] == "on" && len(args) > 2:
+		w.onFar(ts, neg, args[1], args[2:])
+	default:
+		w.cluster.do(ts, neg, args)
+	}
+}
+
+// do does one of the verbs of cmdCluster.
+func (c *scriptCluster) do(ts *testscript.TestScript, neg bool, args []string) {
+	verb, args := args[0], args[1:]
 	switch {
 	case verb == "get" && len(args) <= 2:
 		ok, seen := c.has(args)
@@ -82,15 +98,20 @@ func (w *world) useCluster(ts *testscript.TestScript) {
 	namespace, err := w.shared.CreateNamespace(ctx(), "script")
 	ts.Check(err)
 	w.env.Defer(func() { _ = w.shared.DeleteNamespace(ctx(), namespace) })
-	c := &scriptCluster{kubeconfig: w.shared.Kubeconfig, namespace: namespace}
-	rc, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
+	w.cluster, err = connectScript(w.shared.Kubeconfig, namespace)
 	ts.Check(err)
+	ts.Setenv("KUBECONFIG", w.cluster.kubeconfig)
+	w.tell(ts, "NS", namespace)
+}
+
+func connectScript(kubeconfig, namespace string) (*scriptCluster, error) {
+	rc, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
 	rc.QPS = -1
-	c.client, err = dynamic.NewForConfig(rc)
-	ts.Check(err)
-	w.cluster = c
-	ts.Setenv("KUBECONFIG", c.kubeconfig)
-	w.tell(ts, "NS", c.namespace)
+	client, err := dynamic.NewForConfig(rc)
+	return &scriptCluster{kubeconfig: kubeconfig, namespace: namespace, client: client}, err
 }
 
 // of returns the client for KIND/NAME.

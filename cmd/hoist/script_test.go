@@ -89,13 +89,14 @@ type world struct {
 	registry *scriptRegistry
 	git      *scriptGit
 	cluster  *scriptCluster
+	far      map[string]*scriptCluster
 	proxies  map[string]*scriptProxy
 	signers  map[string]*imagesigner.Signer
 	unsealer *unsealer.Controller
 }
 
 func newWorld(shared *cluster.Cluster, env *testscript.Env) error {
-	env.Values["world"] = &world{env: env, shared: shared, proxies: make(map[string]*scriptProxy), signers: make(map[string]*imagesigner.Signer)}
+	env.Values["world"] = &world{env: env, shared: shared, far: make(map[string]*scriptCluster), proxies: make(map[string]*scriptProxy), signers: make(map[string]*imagesigner.Signer)}
 	env.Setenv("HOIST_DATA_DIR", filepath.Join(env.WorkDir, ".cache"))
 	env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
 	// a day of the week that is neither today nor soon
