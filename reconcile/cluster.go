@@ -83,11 +83,11 @@ func (c *Cluster) Identity(ctx context.Context) (string, error) {
 	if known != "" {
 		return known, nil
 	}
-	return c.AskIdentity(ctx)
+	return c.askIdentity(ctx)
 }
 
-// AskIdentity is Identity, asked for now.
-func (c *Cluster) AskIdentity(ctx context.Context) (string, error) {
+// askIdentity is Identity, asked for now.
+func (c *Cluster) askIdentity(ctx context.Context) (string, error) {
 	ns, err := c.own.Resource(namespaces).Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
 		return "", fmt.Errorf("read the cluster's identity from namespace %s: %w", metav1.NamespaceSystem, err)
@@ -96,4 +96,20 @@ func (c *Cluster) AskIdentity(ctx context.Context) (string, error) {
 	defer c.mu.Unlock()
 	c.uid = string(ns.GetUID())
 	return c.uid, nil
+}
+
+// whereabouts is the identity of the pass's cluster. Where objects are remembered
+// and the inventory is gone, its address may lead to another cluster than before:
+// it is asked again then.
+func (p *pass) whereabouts(ctx context.Context) (string, error) {
+	if p.inv.live == nil && p.past.any() {
+		return p.e.cluster.askIdentity(ctx)
+	}
+	return p.e.cluster.Identity(ctx)
+}
+
+func (p *past) any() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.objects) > 0
 }

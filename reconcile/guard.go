@@ -21,7 +21,7 @@ type Lineage struct {
 
 // guard refuses what must not be applied, unless a person confirmed it.
 func (p *pass) guard(ctx context.Context) error {
-	cluster, err := p.e.cluster.Identity(ctx)
+	cluster, err := p.whereabouts(ctx)
 	if err != nil {
 		return err
 	}
