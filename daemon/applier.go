@@ -34,6 +34,7 @@ type engine interface {
 	WatchControls(context.Context, func(map[reconcile.Subject]reconcile.Control, error))
 	Follow(a reconcile.App, wake func())
 	Quiet(bump.Name) bool
+	Doubts(bump.Name) bool
 	Reached(bump.Name, bump.Head) bool
 	Mend(context.Context, reconcile.App, *reconcile.Set, bump.Head) error
 	Unwell(reconcile.App) (failed, pending []string)
@@ -140,8 +141,7 @@ func (a *applier) run(ctx context.Context) {
 		case <-timer.C:
 			again = a.turn(ctx, true)
 		case <-a.drifts:
-			a.mend(ctx)
-			a.attend(ctx)
+			again = a.drifted(ctx)
 		case <-a.moves:
 			again = a.moved(ctx)
 		case <-a.controls:
@@ -233,6 +233,17 @@ func (a *applier) quiet() bool {
 // readsValues tells whether an app has values that no watch sees.
 func readsValues(a config.App) bool {
 	return a.PostBuild != nil && len(a.PostBuild.SubstituteFrom) > 0
+}
+
+// drifted looks at what the watches saw. Where they saw that the cluster went back
+// to an older state, all of the app is.
+func (a *applier) drifted(ctx context.Context) (again time.Duration) {
+	a.mend(ctx)
+	if r := a.wanted(); r != nil && a.on != nil && a.on.Doubts(a.app.Name) && a.suspension() == nil {
+		return a.look(ctx, *r)
+	}
+	a.attend(ctx)
+	return 0
 }
 
 // mend puts drift right that the watches saw. What cannot be put right is tried

@@ -61,6 +61,7 @@ func (p *pretend) Health(ctx context.Context, a reconcile.App, r bump.Result) (b
 
 func (p *pretend) Watch(ctx context.Context) { <-ctx.Done() }
 func (p *pretend) Quiet(bump.Name) bool      { return p.quiet }
+func (p *pretend) Doubts(bump.Name) bool     { return false }
 
 func (p *pretend) Reached(app bump.Name, h bump.Head) bool {
 	p.mu.Lock()

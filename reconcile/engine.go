@@ -157,6 +157,9 @@ type past struct {
 	told    map[key]string // the drift that was reported, until it is gone
 	at      standing
 	trial   Trial
+	version uint64          // of the inventory as it was written last
+	doubted bool            // the API server went back since
+	owing   bool            // a deletion was put off
 	plain   map[string]bool // what was said of Secrets in plain text
 }
 

@@ -301,6 +301,7 @@ func (e *Engine) writeHead(ctx context.Context, inv *Inventory, cm *unstructured
 	}
 	if err == nil {
 		inv.live = live
+		e.past(inv.App).wrote(live.GetResourceVersion())
 	}
 	return err
 }

@@ -36,6 +36,13 @@ func (e *Engine) Mend(ctx context.Context, a App, set *Set, h bump.Head) error {
 		return err
 	}
 	suspects := e.watches.take(a.Name)
+	if anyGone(suspects) { // what is made again has to be in the inventory
+		_, err = e.trusted(ctx, past, a.Name)
+	}
+	if err != nil || e.Doubts(a.Name) {
+		e.watches.again(a.Name, suspects)
+		return err
+	}
 	targets, err := e.locate(ctx, a, set.only(suspects))
 	if err != nil {
 		e.watches.again(a.Name, suspects)
@@ -73,6 +80,15 @@ func (e *Engine) Mend(ctx context.Context, a App, set *Set, h bump.Head) error {
 	}
 	_ = g.Wait() // errors are in errs
 	return errors.Join(gathered(errs, func(i int) *target { return targets[i] }), e.recordNew(ctx, a.Name, h, targets, outcomes))
+}
+
+func anyGone(suspects map[key]observation) bool {
+	for _, o := range suspects {
+		if o.gone {
+			return true
+		}
+	}
+	return false
 }
 
 // only are the manifests of a set that may be one of the keys: the namespace of

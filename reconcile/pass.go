@@ -95,7 +95,7 @@ func (p *pass) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.inv, err = p.e.inventory(ctx, p.app.Name); err != nil {
+	if p.inv, err = p.e.trusted(ctx, p.past, p.app.Name); err != nil {
 		return err
 	}
 	var ignored []*target

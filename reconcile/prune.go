@@ -33,7 +33,13 @@ func (p *pass) prune(ctx context.Context) (keep []Entry, err error) {
 	left := p.inv.without(p.targets)
 	gone := map[key]bool{}
 	reason := map[key]string{}
-	if p.app.Prune {
+	putOff := p.past.believes()
+	p.past.owes(putOff && p.app.Prune && len(left) > 0)
+	if putOff && p.app.Prune {
+		for _, en := range left {
+			reason[keyOf(en.Object)] = postponed
+		}
+	} else if p.app.Prune {
 		var errs []error
 		for s := lastStage; s >= definitions; s-- {
 			batch := slices.DeleteFunc(slices.Clone(left), func(en Entry) bool {

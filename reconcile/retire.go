@@ -181,6 +181,8 @@ func (e *Engine) erase(ctx context.Context, inv *Inventory) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete inventory %s/%s: %w", e.namespace, inv.live.GetName(), err)
 	}
+	e.past(inv.App).doubt() // nothing of it is remembered
+	e.past(inv.App).believes()
 	e.dropParts(ctx, inv.App, inv.parts, nil)
 	inv.live, inv.parts = nil, nil
 	return nil

@@ -44,12 +44,13 @@ type watches struct {
 	followers map[bump.Name]*follower
 	narrow    map[schema.GroupVersionResource]bool // kinds that may be watched in single namespaces only
 	seeing    map[place]bool                       // the watches that are up
+	versions  map[place]uint64                     // the newest that was seen
 }
 
 func newWatches() *watches {
 	return &watches{
 		changed: make(chan struct{}, 1), followers: map[bump.Name]*follower{},
-		narrow: map[schema.GroupVersionResource]bool{}, seeing: map[place]bool{},
+		narrow: map[schema.GroupVersionResource]bool{}, seeing: map[place]bool{}, versions: map[place]uint64{},
 	}
 }
 
@@ -181,7 +182,7 @@ func (e *Engine) Quiet(app bump.Name) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f := w.followers[app]
-	if f == nil || len(f.places) == 0 || len(f.suspects) > 0 {
+	if f == nil || len(f.places) == 0 || len(f.suspects) > 0 || f.past.restless() {
 		return false
 	}
 	for k := range f.checks {
@@ -417,6 +418,9 @@ func (e *Engine) observe(ctx context.Context, p place) error {
 			break
 		}
 	}
+	if e.watches.wentBack(p, options.ResourceVersion, true) {
+		e.doubt("list of " + p.gvr.Resource)
+	}
 	e.watches.missing(p, there)
 	options.Limit, options.AllowWatchBookmarks = 0, true
 	for {
@@ -443,6 +447,7 @@ func (e *Engine) events(p place, events watch.Interface, version *string) error 
 			return apierrors.FromObject(ev.Object)
 		}
 		*version = o.GetResourceVersion()
+		e.watches.wentBack(p, *version, false)
 		if ev.Type != watch.Bookmark {
 			e.saw(p, o, ev.Type == watch.Deleted)
 		}
