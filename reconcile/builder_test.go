@@ -115,7 +115,9 @@ var small = tree("apps/kustomization.yaml", "resources: [a.yaml]\n", "apps/a.yam
 // works is a build that succeeds, whatever came before.
 func works(t *testing.T, b *Builder) {
 	t.Helper()
-	s, err := b.Build(t.Context(), small, App{Path: "apps", Name: bump.Name{Name: "works"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	s, err := b.Build(ctx, small, App{Path: "apps", Name: bump.Name{Name: "works"}})
 	if err != nil || names(s) != "ConfigMap/a<apps/a.yaml" {
 		t.Errorf("the next build = %v, %v", s, err)
 	}
@@ -222,10 +224,14 @@ func TestB2HangingBuildIsKilled(t *testing.T) {
 	if n := len(b.pids()); n > 2 {
 		t.Errorf("%d processes are left", n)
 	}
-	// From now on it may take one turn only.
+	// From now on it may take one turn only, however long it takes.
+	hangs.Timeout = bump.Duration(time.Hour)
 	ctx, cancel := context.WithCancel(t.Context())
 	for range 3 {
 		wg.Go(func() { _, _ = b.Build(ctx, small, hangs) })
+	}
+	for len(b.turns) == 0 {
+		time.Sleep(time.Millisecond) // between two looks
 	}
 	for range 5 {
 		works(t, b)
