@@ -364,6 +364,7 @@ func (a *applier) build(ctx context.Context, r revision) (*reconcile.Set, error)
 		a.log.Debug("build", zap.String("reason", w))
 	}
 	a.built, a.builtFrom = set, r.tree
+	a.house.census.built(a.app, set, r.tree)
 	return set, nil
 }
 

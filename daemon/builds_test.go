@@ -83,6 +83,14 @@ func TestOneFileCommitIsOneBuild(t *testing.T) {
 	built = nil
 	mu.Unlock()
 
+	// Whoever deletes something asks what the others have: that is known by now.
+	l.house.census.arrived(revision{bump.Head{Repository: name("fleet"), Branch: "main", Hash: "1"}, hashed{files}})
+	count := l.house.census
+	count.build, count.near = l.house.build, func(_ context.Context, _ bump.Name, others []config.App) []config.App { return others }
+	if all, err := count.neighbours(t.Context(), name("app-7"), bump.Head{Repository: name("fleet"), Branch: "main", Hash: "1"}); err != nil || len(all) != many-1 {
+		t.Errorf("%d neighbours, %v", len(all), err)
+	}
+
 	files = maps.Clone(files)
 	files["apps/app-7/c.yaml"] = file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {key: new}\n")
 	files["README.md"] = file("words")

@@ -19,11 +19,11 @@ type census struct {
 	near  nearFunc
 	build reconcile.BuildFunc
 
-	mu     sync.Mutex
-	newest map[bump.Name]revision // by repository
+	mu      sync.Mutex
+	newest  map[bump.Name]revision // by repository
+	counted map[bump.Name]countedApp
 
-	counting sync.Mutex // one count at a time: builds are one at a time as well
-	counted  map[bump.Name]countedApp
+	counting sync.Mutex // one count at a time, so that nothing is built twice
 }
 
 // nearFunc picks those of others that are applied to the cluster of an app.
@@ -73,16 +73,25 @@ func (c *census) neighbours(ctx context.Context, app bump.Name, h bump.Head) ([]
 
 // count builds an app at a revision, unless nothing of it changed.
 func (c *census) count(ctx context.Context, a config.App, r revision) reconcile.Neighbour {
+	c.mu.Lock()
 	n, ok := c.counted[a.Name]
-	if !ok || !sameInputs(n.inputs, n.from, r.tree) {
-		set, err := c.build(ctx, r.tree, a.App)
-		n = countedApp{reconcile.NeighbourOf(a.App, set, err), nil, r.tree}
-		if err == nil {
-			n.inputs = &reconcile.Set{Files: set.Files, Dirs: set.Dirs}
-			c.counted[a.Name] = n
-		}
+	c.mu.Unlock()
+	if ok && sameInputs(n.inputs, n.from, r.tree) {
+		return n.Neighbour
 	}
-	n.from = r.tree
+	set, err := c.build(ctx, r.tree, a.App)
+	if err != nil {
+		return reconcile.NeighbourOf(a.App, nil, err)
+	}
+	return c.built(a, set, r.tree)
+}
+
+// built takes in what an app was built to, by whomever.
+func (c *census) built(a config.App, set *reconcile.Set, tree fs.FS) reconcile.Neighbour {
+	n := countedApp{reconcile.NeighbourOf(a.App, set, nil), &reconcile.Set{Files: set.Files, Dirs: set.Dirs}, tree}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counted[a.Name] = n
 	return n.Neighbour
 }
 

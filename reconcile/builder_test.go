@@ -285,6 +285,27 @@ func TestMemoryExplosionEndsTheBuildAlone(t *testing.T) {
 	}
 }
 
+// What comes back is bounded, too: it ends up in the daemon.
+func TestLargeObjectsAreRefused(t *testing.T) {
+	b := builder(t, BuilderOptions{Memory: 160 << 20})
+	words := strings.Repeat("word ", 200_000)
+	large := tree("one/a.yaml", configMap("a", strings.Repeat(words, 4)))
+	for i := range 12 {
+		large[fmt.Sprintf("many/%d.yaml", i)] = &fstest.MapFile{Data: []byte(configMap(fmt.Sprintf("c-%d", i), words))}
+	}
+	large["huge/a.yaml"] = &fstest.MapFile{Data: make([]byte, maxFile+1)}
+	for path, want := range map[string]string{
+		"one":  "build one: one/a.yaml:1: ConfigMap/a is larger than 3 MiB, more than any API server takes",
+		"many": "build many: the objects are more than 10 MiB together: split the app, or raise --build-memory",
+		"huge": "huge/a.yaml: is larger than 32 MiB",
+	} {
+		if _, err := b.Build(t.Context(), large, App{Path: path}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", path, err, want)
+		}
+	}
+	works(t, b)
+}
+
 func TestWorkerReachesNothing(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "x")
 	b := builder(t, BuilderOptions{})

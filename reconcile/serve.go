@@ -28,7 +28,7 @@ func Serve(in io.Reader, out io.Writer, memory int64) error {
 
 func serve(in io.Reader, out io.Writer, memory int64, build BuildFunc) error {
 	confine(memory)
-	s := &served{in: make(chan frame), out: bufio.NewWriter(out), build: build}
+	s := &served{in: make(chan frame), out: bufio.NewWriter(out), build: build, most: maxObjects(memory)}
 	if err := writeFrame(s.out, frameHello, []byte(protocol)); err != nil {
 		return err
 	}
@@ -52,6 +52,7 @@ type served struct {
 	in    chan frame
 	out   *bufio.Writer
 	build BuildFunc
+	most  int // bytes of all objects of a set
 }
 
 // listen hears the builder until it says no more.
@@ -81,7 +82,7 @@ func (s *served) run() error {
 		}
 		set, failed := s.try(a)
 		if failed == nil {
-			if err := writeSet(s.out, set); err != nil {
+			if err := writeSet(s.out, set, s.most); err != nil {
 				failed = &failure{Error: err.Error()}
 			}
 		}

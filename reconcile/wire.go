@@ -48,11 +48,16 @@ const (
 const protocol = "hoist build worker 1"
 
 const (
-	maxFrame    = 64 << 20  // bytes of one frame, and of one file
-	maxObjects  = 64 << 20  // bytes of all objects of a set
+	maxFrame    = 64 << 20  // bytes of one frame
+	maxFile     = 32 << 20  // bytes of one file
+	maxObject   = 3 << 20   // bytes of one object: no API server takes more
 	maxQuestion = 16 << 10  // bytes of a path
 	maxUnasked  = 256 << 10 // bytes of a file that are sent before anybody asks for them
 )
+
+// maxObjects is how many bytes all objects of a set may have. In memory they are
+// up to ten times as large, and that in the builder's process.
+func maxObjects(memory int64) int { return int(memory / 16) }
 
 func writeFrame(w io.Writer, kind byte, words ...[]byte) error {
 	n := 0
@@ -128,15 +133,18 @@ type setTail struct {
 }
 
 // writeSet sends a set object by object, so that neither end holds it twice.
-func writeSet(w io.Writer, s *Set) error {
+func writeSet(w io.Writer, s *Set, most int) error {
 	sent := 0
 	for _, m := range s.Objects {
 		b, err := json.Marshal(m.Object.Object)
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", m.where(), nameOf(m.Object), err)
 		}
-		if sent += len(b); sent > maxObjects {
-			return errTooMuch
+		if len(b) > maxObject {
+			return fmt.Errorf("%s: %s is larger than %d MiB, more than any API server takes", m.where(), nameOf(m.Object), maxObject>>20)
+		}
+		if sent += len(b); sent > most {
+			return fmt.Errorf("the objects are more than %s together: split the app, or raise --build-memory, of which they may have a sixteenth", bytesOf(int64(most)))
 		}
 		if err := writeFrame(w, frameObject, []byte(m.File), []byte{'\n'}, strconv.AppendInt(nil, int64(m.Line), 10), []byte{'\n'}, b); err != nil {
 			return err
@@ -144,8 +152,6 @@ func writeSet(w io.Writer, s *Set) error {
 	}
 	return writeJSON(w, frameSet, setTail{s.Files, s.Dirs, s.Warnings, s.raw, s.texts})
 }
-
-var errTooMuch = fmt.Errorf("the objects are more than %d MiB together: split the app", maxObjects>>20)
 
 // readManifest reads an object frame.
 func readManifest(words []byte) (Manifest, error) {

@@ -167,8 +167,8 @@ func (w *worker) talk(tree fs.FS, a App) (*Set, error) {
 				return hungUp(err)
 			}
 		case frameObject:
-			if size += len(f.words); size > maxObjects+maxFrame {
-				return broken(errTooMuch)
+			if size += len(f.words); size > 2*maxObjects(w.memory) { // files have names, too
+				return broken(errTooLong)
 			}
 			m, err := readManifest(f.words)
 			if err != nil {
@@ -249,16 +249,15 @@ func readFile(tree fs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	const most = maxFrame - 1<<10
-	tooLarge := fmt.Errorf("%s: is larger than %d MiB", name, maxFrame>>20)
-	if info.Size() > most {
+	tooLarge := fmt.Errorf("%s: is larger than %d MiB", name, maxFile>>20)
+	if info.Size() > maxFile {
 		return nil, tooLarge
 	}
 	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is no regular file")}
 	}
 	b, err := fs.ReadFile(tree, name)
-	if len(b) > most {
+	if len(b) > maxFile {
 		return nil, tooLarge
 	}
 	return b, err
