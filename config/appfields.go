@@ -29,6 +29,7 @@ func buildFields() map[string]known {
 		"apply[].postBuild.substituteFrom[].kind":     {text: "What holds the values.", required: true, enum: []string{"ConfigMap", "Secret"}},
 		"apply[].postBuild.substituteFrom[].name":     {text: "Its name.", required: true},
 		"apply[].postBuild.substituteFrom[].optional": {text: "It need not exist."},
+		"apply[].postBuild.optIn":                     {text: "Replace variables only in objects that say hoist/substitute: enabled."},
 		"apply[].postBuild.lenient":                   {text: "A variable without value and default is empty, as in Flux, instead of an error."},
 		"apply[].namePrefix":                          {text: "Goes before the names of all objects."},
 		"apply[].nameSuffix":                          {text: "Goes behind the names of all objects."},

@@ -178,6 +178,7 @@ func kustomizationFields() []fluxField {
 		{path: "decryption.secretRef.name", required: true},
 		{path: "decryption.serviceAccountName", versions: "v1", fate: refused, note: "name the keys with secretRef, or allow services in the native form with kms"},
 		{path: "postBuild.substitute"},
+		{path: "postBuild.substituteStrategy", versions: "v1", fate: refused, harmless: "WithVariables", note: "variables are replaced where the entry names any"},
 		{path: "postBuild.substituteFrom[].kind", required: true},
 		{path: "postBuild.substituteFrom[].name", required: true},
 		{path: "postBuild.substituteFrom[].optional", versions: fromBeta2},

@@ -71,6 +71,7 @@ func (u *unsealedFS) conceal(set *Set) {
 			}
 		}
 		if p := u.opened[m.File]; p != nil {
+			m.Line = 0 // as above
 			for _, s := range secretTexts(p) {
 				if len(s) < leastHidden {
 					hidden = append(hidden, s)
@@ -190,6 +191,9 @@ func (m Manifest) masked(v, git any, as string) any {
 	case !m.holds(git) && !m.hides(v):
 		return v
 	case fmt.Sprint(v) == fmt.Sprint(git):
+		if text := m.hide(fmt.Sprint(v)); text != fmt.Sprint(v) {
+			return text // what is around it may be shown
+		}
 		return "***"
 	}
 	return "*** (" + as + ")"

@@ -31,6 +31,8 @@ type PostBuild struct {
 	SubstituteFrom []SubstituteSource `json:"substituteFrom,omitempty"`
 	// Lenient makes a variable without value and default empty, as Flux does, instead of an error.
 	Lenient bool `json:"lenient,omitempty"`
+	// OptIn leaves objects alone that do not say hoist/substitute: enabled.
+	OptIn bool `json:"optIn,omitempty"`
 }
 
 // SubstituteSource is a ConfigMap or Secret in the namespace of the app's name, in
@@ -41,8 +43,8 @@ type SubstituteSource struct {
 	Optional bool   `json:"optional,omitempty"`
 }
 
-// A person says so on an object that keeps its ${variables}; Flux's word counts
-// too, as annotation or label.
+// A person says on an object whether its ${variables} are replaced: disabled, or
+// enabled where that is asked for. Flux's word counts too, as annotation or label.
 const (
 	keySubstitute  = "hoist/substitute"
 	fluxSubstitute = "kustomize.toolkit.fluxcd.io/substitute"
@@ -148,18 +150,21 @@ func (e *Engine) substitute(ctx context.Context, a App, set *Set) (*Set, error) 
 	if err != nil {
 		return nil, err
 	}
-	return set.with(v, !a.PostBuild.Lenient)
+	return set.with(v, *a.PostBuild)
 }
 
 // with replaces the variables in every object and reports all objects in which
 // that fails.
-func (s *Set) with(v variables, strict bool) (*Set, error) {
+func (s *Set) with(v variables, p PostBuild) (*Set, error) {
 	out := *s
 	out.raw, out.Objects = false, nil
 	var faults []error
 	for _, m := range s.Objects {
 		m.Object = m.Object.DeepCopy()
-		err := s.replace(&m, v, strict)
+		var err error
+		if !p.passesOver(m.Object) {
+			err = s.replace(&m, v, !p.Lenient)
+		}
 		if err == nil {
 			err = m.finish()
 		}
@@ -172,12 +177,21 @@ func (s *Set) with(v variables, strict bool) (*Set, error) {
 	return &out, errors.Join(faults...)
 }
 
-func (s *Set) replace(m *Manifest, v variables, strict bool) error {
-	for _, words := range []map[string]string{m.Object.GetAnnotations(), m.Object.GetLabels()} {
-		if words[keySubstitute] == "disabled" || words[fluxSubstitute] == "disabled" {
-			return nil
+// passesOver tells whether an object keeps its variables.
+func (p PostBuild) passesOver(o *unstructured.Unstructured) bool {
+	asked := false
+	for _, words := range []map[string]string{o.GetAnnotations(), o.GetLabels()} {
+		for _, key := range []string{keySubstitute, fluxSubstitute} {
+			if strings.EqualFold(words[key], "disabled") {
+				return true
+			}
+			asked = asked || strings.EqualFold(words[key], "enabled")
 		}
 	}
+	return p.OptIn && !asked
+}
+
+func (s *Set) replace(m *Manifest, v variables, strict bool) error {
 	text, err := yaml.Marshal(m.Object.Object)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 func replaced(t *testing.T, file string, v variables, strict bool) (map[string]any, error) {
 	t.Helper()
 	a := App{Path: "prod", PostBuild: &PostBuild{Substitute: map[string]string{"x": "y"}}}
-	s, err := mustBuild(t, tree("prod/a.yaml", file), a).with(v, strict)
+	s, err := mustBuild(t, tree("prod/a.yaml", file), a).with(v, PostBuild{Lenient: !strict})
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func FuzzSubstitute(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value, n string) {
 		o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "X", "metadata": map[string]any{"name": "x"}, "value": value}}
 		s := &Set{raw: true, Objects: []Manifest{{Object: o, File: "a.yaml"}}}
-		_, _ = s.with(variables{values: map[string]string{"n": oneLine(n)}, hidden: []string{oneLine(n)}}, true)
+		_, _ = s.with(variables{values: map[string]string{"n": oneLine(n)}, hidden: []string{oneLine(n)}}, PostBuild{})
 		if o.Object["value"] != value {
 			t.Error("the set that was given is changed")
 		}
@@ -117,6 +117,19 @@ func TestSubstituteFromTheCluster(t *testing.T) {
 		}
 		if got, _, _ := unstructured.NestedString(f.get(configMaps, "a").Object, "data", "key"); got != want {
 			t.Errorf("key = %q, want %q", got, want)
+		}
+	}
+}
+
+// With optIn only objects that say so have their variables replaced.
+func TestSubstituteOptIn(t *testing.T) {
+	p := PostBuild{Substitute: map[string]string{"x": "why"}, OptIn: true}
+	v := variables{values: map[string]string{"x": "why"}}
+	for word, want := range map[string]string{"": "${x}", keySubstitute + ": enabled": "why", fluxSubstitute + ": Enabled": "why", keySubstitute + ": disabled": "${x}"} {
+		file := "apiVersion: example.com/v1\nkind: X\nmetadata: {name: x, annotations: {" + word + "}}\nvalue: ${x}\n"
+		s, err := mustBuild(t, tree("prod/a.yaml", file), App{Path: "prod", PostBuild: &p}).with(v, p)
+		if err != nil || s.Objects[0].Object.Object["value"] != want {
+			t.Errorf("%q: %v, %v, want %s", word, s, err, want)
 		}
 	}
 }

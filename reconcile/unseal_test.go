@@ -125,9 +125,9 @@ func TestB12B13UnopenedFilesFailTheBuild(t *testing.T) {
 		file string
 		want []string
 	}{
-		"another key": {wrong, sealed, []string{"build prod: prod/db.yaml: is encrypted for age " + v.recipient, "age " + other.recipient, "secret /keys", "sops updatekeys"}},
+		"another key": {wrong, sealed, []string{"build prod: prod/db.yaml: is encrypted for " + v.recipient, "there are " + other.recipient, "secret /keys", "sops updatekeys"}},
 		"no secret":   {gone, sealed, []string{"prod/db.yaml: is encrypted by SOPS: read the keys: no such secret"}},
-		"changed":     {v.app(), strings.Replace(sealed, "name: db", "name: db2", 1), []string{"prod/db.yaml: it was changed after it was encrypted", "edit it with sops"}},
+		"changed":     {v.app(), strings.Replace(sealed, "name: db", "name: db2", 1), []string{"prod/db.yaml: was changed after it was encrypted", "edit it with sops"}},
 	} {
 		_, err := Build(t.Context(), tree("prod/db.yaml", c.file, "prod/other.yaml", configMap("other", "x")), c.app)
 		if err == nil {

@@ -64,9 +64,9 @@ func (k *Keys) addAge(b []byte) error {
 	for _, id := range ids {
 		switch id := id.(type) {
 		case *age.X25519Identity:
-			k.have = append(k.have, "age "+id.Recipient().String())
+			k.have = append(k.have, id.Recipient().String())
 		case *age.HybridIdentity:
-			k.have = append(k.have, "age "+id.Recipient().String())
+			k.have = append(k.have, id.Recipient().String())
 		}
 	}
 	k.age = append(k.age, ids...)

@@ -89,7 +89,7 @@ func (g group) count() int {
 // recipients names the keys of a group for people.
 func (g group) recipients() (all []string) {
 	for _, k := range g.Age {
-		all = append(all, "age "+k.Recipient)
+		all = append(all, k.Recipient)
 	}
 	for _, k := range g.PGP {
 		all = append(all, "pgp "+k.Fingerprint)

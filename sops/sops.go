@@ -74,7 +74,7 @@ func Encrypted(name string, b []byte) bool {
 }
 
 // ErrChanged says that a file is not what SOPS wrote.
-var ErrChanged = errors.New("it was changed after it was encrypted (its MAC does not fit): edit it with sops, which writes a new MAC")
+var ErrChanged = errors.New("was changed after it was encrypted (its MAC does not fit): edit it with sops, which writes a new MAC")
 
 // Open returns what is in a file, or nil where SOPS did not encrypt it. name
 // tells the format where the content does not. A file that nothing in Keys opens

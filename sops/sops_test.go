@@ -259,12 +259,12 @@ func TestB12MissingKeyNamesRecipients(t *testing.T) {
 		if !errors.As(err, &missing) {
 			t.Fatalf("Open = %v, want a NoKeyError", err)
 		}
-		for _, want := range []string{"age " + forAge.Age[0], "pgp " + forPGP.PGP[0].Fingerprint} {
+		for _, want := range []string{forAge.Age[0], "pgp " + forPGP.PGP[0].Fingerprint} {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%v: does not name %s", err, want)
 			}
 		}
-		if k != nil && !strings.Contains(err.Error(), "age "+other) {
+		if k != nil && !strings.Contains(err.Error(), other) {
 			t.Errorf("%v: does not name the key that is there, %s", err, other)
 		}
 	}

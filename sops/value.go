@@ -81,7 +81,7 @@ func (u *unsealer) unseal(text, path string) (plain, kind string, err error) {
 	}
 	opened, err := a.Open(nil, nonce, append(data, tag...), []byte(path))
 	if err != nil {
-		return "", "", fmt.Errorf("the value at %s cannot be opened: %w", path, ErrChanged)
+		return "", "", fmt.Errorf("%w; the value at %s cannot be opened", ErrChanged, path)
 	}
 	return string(opened), m[4], nil
 }

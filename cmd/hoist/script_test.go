@@ -74,6 +74,7 @@ func TestScripts(t *testing.T) {
 			"cluster":  cmdCluster,
 			"sealing":  cmdSealing,
 			"proxy":    cmdProxy,
+			"sops":     cmdSops,
 			"get":      cmdGet,
 			"post":     cmdPost,
 			"capture":  cmdCapture,
@@ -93,10 +94,12 @@ type world struct {
 	proxies  map[string]*scriptProxy
 	signers  map[string]*imagesigner.Signer
 	unsealer *unsealer.Controller
+
+	recipients map[string]string // of sops, by the folder of the key
 }
 
 func newWorld(shared *cluster.Cluster, env *testscript.Env) error {
-	env.Values["world"] = &world{env: env, shared: shared, far: make(map[string]*scriptCluster), proxies: make(map[string]*scriptProxy), signers: make(map[string]*imagesigner.Signer)}
+	env.Values["world"] = &world{env: env, shared: shared, far: make(map[string]*scriptCluster), proxies: make(map[string]*scriptProxy), signers: make(map[string]*imagesigner.Signer), recipients: make(map[string]string)}
 	env.Setenv("HOIST_DATA_DIR", filepath.Join(env.WorkDir, ".cache"))
 	env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, ".docker"))
 	// a day of the week that is neither today nor soon
