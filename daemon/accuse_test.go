@@ -164,6 +164,15 @@ func TestG3RollbackRacesWithAPerson(t *testing.T) {
 	}
 }
 
+// A field that a person has set since is theirs, whatever still runs.
+func TestG3RollbackLeavesWhatAPersonSet(t *testing.T) {
+	f := newTrying(t, nil)
+	f.want(bump.Bump, "")
+	f.edit("this one", fleetFile, 7)
+	f.rollBack(f.complaint("r.test/web:1.1.0"), 0, "^nothing that was bumped since it was last well is there any more$")
+	f.wantFile(webFile(7))
+}
+
 // Somebody is at work: what they changed in the app gets its time, and while the
 // cluster has not got it nothing is taken back.
 func TestRollbackLetsAPersonTry(t *testing.T) {
@@ -337,13 +346,15 @@ func TestRollbackThatIsRefused(t *testing.T) {
 	}
 }
 
-// three bumps are rolled back, hours apart.
-func (f *trying) threeRollbacks() {
+// threeRollbacks takes three bumps back, hours apart.
+func (f *trying) threeRollbacks() { f.rollbacksEvery(2 * time.Hour) }
+
+func (f *trying) rollbacksEvery(d time.Duration) {
 	f.t.Helper()
 	for range maxRollbacks {
 		f.want(bump.Bump, "")
 		f.rollBack(f.complaint(fmt.Sprintf("r.test/web:1.%d.0", f.latest)), 1, "")
 		f.latest++
-		f.clock = f.clock.Add(2 * time.Hour)
+		f.clock = f.clock.Add(d)
 	}
 }

@@ -31,6 +31,16 @@ func TestG32BreakerOpensAfterThreeRollbacks(t *testing.T) {
 	f.want(bump.Held, `^breaker open: 3 rollbacks since .* \(1.2.0, 1.3.0, 1.4.0\)`)
 }
 
+// What we take back ourselves is not another bot's work, however quick it goes.
+func TestRollbacksAreNoFlips(t *testing.T) {
+	f := newTrying(t, nil)
+	f.rollbacksEvery(time.Minute)
+	f.want(bump.Held, breakerOpen)
+	if news := f.walker.memory.news(); len(news) != 0 {
+		t.Errorf("told of %+v", news)
+	}
+}
+
 func TestBreakerIsClosedByAPerson(t *testing.T) {
 	f := newTrying(t, nil)
 	f.threeRollbacks()
