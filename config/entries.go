@@ -156,6 +156,7 @@ func (b *builder) resolve() {
 	}
 	b.checkoutBranches()
 	b.useless()
+	b.idleRollbacks()
 	b.paths()
 	b.restrictions()
 }

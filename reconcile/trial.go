@@ -30,7 +30,7 @@ func (r *Rollback) check(a App, fault func(field, format string, args ...any)) {
 	case after == 0:
 		fault("rollback.after", "is missing: say how long a bump may take until the app is ready, such as 5m")
 	case after < leastTrial || after > mostTrial:
-		fault("rollback.after", "%q is not between %s and %s", after, leastTrial, mostTrial)
+		fault("rollback.after", "%q is not between 1s and 24h", after)
 	}
 	if !a.Wait && len(a.HealthChecks) == 0 {
 		fault("rollback", "nothing tells whether the app is well: set wait: true, or name objects in healthChecks")

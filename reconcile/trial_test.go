@@ -87,7 +87,7 @@ func TestRollbackSection(t *testing.T) {
 		{App{Wait: true, Rollback: &Rollback{After: bump.Duration(5 * time.Minute)}}, ""},
 		{App{HealthChecks: []HealthCheck{{"v1", "Pod", "p", ""}}, Rollback: &Rollback{After: bump.Duration(time.Second)}}, ""},
 		{App{Wait: true, Rollback: &Rollback{}}, "rollback.after: is missing: say how long a bump may take until the app is ready, such as 5m"},
-		{App{Wait: true, Rollback: &Rollback{After: bump.Duration(time.Millisecond)}}, `rollback.after: "1ms" is not between 1s and 24h0m0s`},
+		{App{Wait: true, Rollback: &Rollback{After: bump.Duration(time.Millisecond)}}, `rollback.after: "1ms" is not between 1s and 24h`},
 		{App{Rollback: &Rollback{After: bump.Duration(time.Minute)}}, "rollback: nothing tells whether the app is well: set wait: true, or name objects in healthChecks"},
 	} {
 		c.app.Repository, c.app.Name = "fleet", bump.Name{Namespace: "hoist", Name: "shop"}
