@@ -162,3 +162,32 @@ func TestC12ReplacementInterrupted(t *testing.T) {
 	f.engine()
 	f.want(f.apply(files), "unchanged ConfigMap/a, created Job/migrate")
 }
+
+// A definition is tried in another group, since its name says its group.
+func TestC12DefinitionReplaced(t *testing.T) {
+	f := newField(t)
+	group := f.ns + ".example.com"
+	f.apply(apps("crd.yaml", fleets(group)))
+	scoped := strings.Replace(fleets(group), "scope: Namespaced", "scope: Cluster", 1)
+	f.app.Force = true
+	if _, err := f.try(apps("crd.yaml", scoped), f.head()); err == nil || !strings.Contains(err.Error(), `spec.scope cannot be changed once it is set: /spec/scope is "Namespaced", Git says "Cluster"`) {
+		t.Errorf("error = %v, want the scope", err)
+	}
+	f.want(f.apply(apps("crd.yaml", strings.Replace(scoped, "metadata: {", "metadata: {annotations: {"+forced+"}, ", 1))), "created CustomResourceDefinition/fleets."+group)
+}
+
+func TestUnderstudy(t *testing.T) {
+	set := mustBuild(t, tree("x/svc.yaml", `apiVersion: v1
+kind: Service
+metadata: {name: a-service-with-a-name-of-more-than-forty-.characters}
+spec: {type: LoadBalancer, clusterIP: 10.0.0.7, clusterIPs: [10.0.0.7], healthCheckNodePort: 31000, ports: [{port: 80, nodePort: 30080}]}
+`), App{Path: "x"})
+	o := set.Objects[0].Object
+	understudy(o)
+	if name := o.GetName(); !strings.HasPrefix(name, "a-service-with-a-name-of-more-than-forty-") || len(name) > 63 || strings.Contains(name, ".") {
+		t.Errorf("name = %q", name)
+	}
+	if spec := o.Object["spec"].(map[string]any); len(spec) != 2 || len(spec["ports"].([]any)[0].(map[string]any)) != 1 {
+		t.Errorf("spec = %v, want nothing of what its predecessor holds", spec)
+	}
+}
