@@ -43,6 +43,7 @@ func TestClusters(t *testing.T) {
 		"status-of-dead":       (*planes).statusOfDead,
 		"no-home":              (*planes).noHome,
 		"substitute-from-home": (*planes).substituteFromHome,
+		"two-hoists":           (*planes).twoHoists,
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns, err := home.CreateNamespace(t.Context(), "clusters")
@@ -568,4 +569,32 @@ func (p *planes) substituteFromHome() {
 	p.write("there", "there", "${region}")
 	p.commit(l)
 	p.becomes(p.far, "there", "right")
+}
+
+// The Hoist of a region and one that applies there from elsewhere may have one
+// name: neither takes the other's inventories for its own.
+func (p *planes) twoHoists() {
+	a := p.app("there", p.dir(p.far.Kubeconfig))
+	a.DeletionPolicy = reconcile.DeletionDelete
+	central := p.house(p.home.Kubeconfig, a)
+	central.opt.Instance = "hoist"
+	l := p.live(central)
+	p.write("there", "there", "1")
+	p.commit(l)
+	p.becomes(p.far, "there", "1")
+
+	its := p.app("its", nil)
+	region := p.house(p.far.Kubeconfig, its)
+	region.opt.Instance = "hoist"
+	left, err := region.Leftovers(p.Context())
+	if err != nil || len(left) != 1 || !strings.Contains(left[0].Stay, "it belongs to the Hoist called hoist of cluster ") {
+		p.Errorf("leftovers of the region: %+v, %v", left, err)
+	}
+	other := p.app("other", a.Cluster)
+	again := p.house(p.home.Kubeconfig, other)
+	again.opt.Instance = "hoist"
+	left, err = again.Leftovers(p.Context())
+	if err != nil || len(left) != 1 || left[0].Stay != "" {
+		p.Errorf("leftovers of the one that applied them: %+v, %v", left, err)
+	}
 }

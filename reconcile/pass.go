@@ -155,7 +155,10 @@ func (p *pass) drop(targets []*target) {
 func (p *pass) begin(ctx context.Context) error {
 	p.inv.Repository, p.inv.Path, p.inv.Source = p.app.Repository, dirOf(p.app.Path), p.source
 	p.beginTrial()
-	p.inv.Owner, p.inv.Account, p.inv.Deletion = p.e.owner, p.app.Account(), p.app.deletion()
+	p.inv.Account, p.inv.Deletion = p.app.Account(), p.app.deletion()
+	if called, err := p.e.called(ctx); err == nil { // or home is away, and nothing is known anew
+		p.inv.Owner = called
+	}
 	p.inv.Attempted = p.head.String()
 	p.inv.add(p.targets)
 	return p.e.write(ctx, p.inv)

@@ -76,8 +76,9 @@ func (e *Engine) Inventories(ctx context.Context) ([]Listed, error) {
 // Register records what becomes of an app's objects when its entry leaves the
 // configuration, where that is not what is recorded. An apply does so as well.
 func (e *Engine) Register(ctx context.Context, a App, l Listed) error {
-	if l.deletion == a.deletion() && l.owner == e.owner {
-		return nil
+	called, err := e.called(ctx)
+	if err != nil || l.deletion == a.deletion() && l.owner == called {
+		return err
 	}
 	done, err := e.past(a.Name).turn(ctx)
 	if err != nil {
@@ -88,27 +89,32 @@ func (e *Engine) Register(ctx context.Context, a App, l Listed) error {
 	if err != nil || inv.live == nil {
 		return err
 	}
-	inv.Deletion, inv.Owner = a.deletion(), e.owner
+	inv.Deletion, inv.Owner = a.deletion(), called
 	return e.write(ctx, inv)
 }
 
 // Stays says why the objects of an inventory whose app has no entry stay in the
 // cluster; "" when they are to be deleted. What cannot be told for sure stays.
 func (e *Engine) Stays(ctx context.Context, inv Inventory) (string, error) {
+	if inv.Deletion == "" {
+		return "its deletionPolicy leaves them", nil
+	}
 	cluster, err := e.cluster.Identity(ctx)
+	if err != nil {
+		return "", err
+	}
+	called, err := e.called(ctx)
 	switch {
 	case err != nil:
 		return "", err
-	case inv.Deletion == "":
-		return "its deletionPolicy leaves them", nil
 	case inv.Cluster != cluster:
 		return "the inventory was written for another cluster", nil
 	case inv.Owner == "":
 		return "its inventory does not say which Hoist it belongs to (--lease or --instance)", nil
-	case e.owner == "":
+	case called == "":
 		return "this Hoist has no name by which it knows its own inventories: give it --lease or --instance", nil
-	case inv.Owner != e.owner:
-		return fmt.Sprintf("it belongs to the Hoist called %s, this one is called %s", inv.Owner, e.owner), nil
+	case inv.Owner != called:
+		return fmt.Sprintf("it belongs to the Hoist called %s, this one is called %s", inv.Owner, called), nil
 	}
 	return "", nil
 }
