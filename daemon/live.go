@@ -242,6 +242,7 @@ func (l *live) hint(h webhook.Hint) {
 	l.house.metrics.hints.WithLabelValues("repository").Inc()
 	for _, b := range l.branches {
 		if b.repository.Name.Name == h.Repository || b.repository.Name.String() == h.Repository || sameURL(b.repository.URL, h.Repository) {
+			l.house.warm()
 			b.wake()
 		}
 	}

@@ -287,16 +287,16 @@ func TestMemoryExplosionEndsTheBuildAlone(t *testing.T) {
 
 // What comes back is bounded, too: it ends up in the daemon.
 func TestLargeObjectsAreRefused(t *testing.T) {
-	b := builder(t, BuilderOptions{Memory: 160 << 20})
+	b := builder(t, BuilderOptions{Memory: 480 << 20})
 	words := strings.Repeat("word ", 200_000)
 	large := tree("one/a.yaml", configMap("a", strings.Repeat(words, 4)))
-	for i := range 12 {
+	for i := range 36 {
 		large[fmt.Sprintf("many/%d.yaml", i)] = &fstest.MapFile{Data: []byte(configMap(fmt.Sprintf("c-%d", i), words))}
 	}
 	large["huge/a.yaml"] = &fstest.MapFile{Data: make([]byte, maxFile+1)}
 	for path, want := range map[string]string{
 		"one":  "build one: one/a.yaml:1: ConfigMap/a is larger than 3 MiB, more than any API server takes",
-		"many": "build many: the objects are more than 10 MiB together: split the app, or raise --build-memory",
+		"many": "build many: the objects are more than 30 MiB together: split the app, or raise --build-memory",
 		"huge": "huge/a.yaml: is larger than 32 MiB",
 	} {
 		if _, err := b.Build(t.Context(), large, App{Path: path}); err == nil || !strings.Contains(err.Error(), want) {
@@ -432,5 +432,28 @@ func TestIdleWorkerEnds(t *testing.T) {
 	b.Close()
 	if _, err := b.Build(t.Context(), small, App{Path: "apps"}); err == nil || !strings.Contains(err.Error(), "hoist is stopping") {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// Warm starts one process, and the next build has it.
+func TestWarmWorkerIsTaken(t *testing.T) {
+	b := builder(t, BuilderOptions{})
+	b.Warm()
+	var warm []int
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) { // between two looks
+		b.mu.Lock()
+		ready := len(b.idle)
+		b.mu.Unlock()
+		if warm = b.pids(); ready == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no process is ready")
+		}
+	}
+	b.Warm()
+	works(t, b)
+	if got := b.pids(); !slices.Equal(got, warm) {
+		t.Errorf("processes %v, want %v", got, warm)
 	}
 }

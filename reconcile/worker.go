@@ -50,7 +50,7 @@ func startWorker(o BuilderOptions) (*worker, error) {
 	}
 	w.cmd.Args[0] = "hoist"
 	// Its heap is small, so that the collector may run more seldom.
-	w.cmd.Env = []string{"GOGC=400", "GOMAXPROCS=" + strconv.Itoa(min(runtime.GOMAXPROCS(0), 4))}
+	w.cmd.Env = []string{"GOGC=200", "GOMAXPROCS=" + strconv.Itoa(min(runtime.GOMAXPROCS(0), 4))}
 	w.cmd.Stderr = w.said
 	theirIn, in, err := os.Pipe()
 	if err != nil {
@@ -293,7 +293,7 @@ type endError struct {
 func (e *endError) Error() string { return e.text }
 
 // lastWords is the line with which a Go program begins to die.
-var lastWords = regexp.MustCompile(`(?m)^(?:panic|fatal error|runtime): .*$`)
+var lastWords = regexp.MustCompile(`(?m)^(?:panic|fatal error): .*$`)
 
 // why ends the worker, unless it is ending by itself, and tells how it came to that.
 func (w *worker) why(ctx context.Context, broken *brokenError) *endError {
