@@ -25,7 +25,7 @@ func (h *House) openEngine(c *reconcile.Cluster, account string) (*reconcile.Eng
 	return c.Engine(reconcile.Options{
 		Log: h.log.Named("reconcile"), Namespace: cmp.Or(h.opt.Namespace, defaultSystemNamespace), Now: h.opt.Now, Build: h.build,
 		Account: account, Home: h.home,
-		Drifted: h.status.drifted, Neighbours: h.census.neighbours, Lineage: h.lineage, Owner: h.opt.Instance,
+		Drifted: h.status.drifted, Neighbours: h.census.neighbours, Lineage: h.lineage, Owner: h.opt.Instance, Pod: ownPod(h.opt),
 	})
 }
 

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,7 +170,7 @@ func (e *Engine) diffRemoved(ctx context.Context, app bump.Name, s street, en En
 		d.Action, d.Reason = f.action, f.reason
 		return d, nil
 	}
-	if reason := s.wants(keyOf(en.Object)); reason != "" {
+	if reason := cmp.Or(e.runsBy(ctx, live), s.wants(keyOf(en.Object))); reason != "" {
 		d.Action, d.Reason = bump.Skipped, reason
 		return d, nil
 	}

@@ -47,6 +47,8 @@ type Options struct {
 	// Owner is the name of this Hoist among those that keep inventories in Namespace.
 	// Without one it deletes nothing for an entry that left the configuration.
 	Owner string
+	// Pod is the one in which this process runs, in the cluster of Home.
+	Pod Pod
 }
 
 // Engine keeps one cluster equal to directories of Git trees. It is safe for
@@ -70,6 +72,7 @@ type Engine struct {
 	lineage    func(applied string, h bump.Head) (Lineage, error)
 	kinds      *kinds
 	owner      string
+	self       *ownPod
 	maxPart    int // bytes of an inventory that one ConfigMap takes
 
 	mu   sync.Mutex
@@ -87,7 +90,7 @@ func New(cfg *rest.Config, o Options) (*Engine, error) {
 
 // Engine returns an engine for the cluster. It sends no request.
 func (c *Cluster) Engine(o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, maxPart: maxPart, owner: o.Owner, build: o.Build, apps: map[bump.Name]*past{}}
+	e := &Engine{log: o.Log, manager: o.FieldManager, namespace: o.Namespace, now: o.Now, maxPart: maxPart, owner: o.Owner, self: &ownPod{pod: o.Pod}, build: o.Build, apps: map[bump.Name]*past{}}
 	if e.log == nil {
 		e.log = zap.NewNop()
 	}

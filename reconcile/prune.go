@@ -137,6 +137,9 @@ func (e *Engine) remove(ctx context.Context, app bump.Name, s street, en Entry) 
 	if f, stays := spared(live, app, en); stays {
 		return f, nil
 	}
+	if reason := e.runsBy(ctx, live); reason != "" {
+		return fate{action: bump.Skipped, reason: reason}, nil
+	}
 	// It stays recorded here until the other's mark is on it: tracked at any time.
 	if reason := s.wants(keyOf(en.Object)); reason != "" {
 		return fate{action: bump.Skipped, reason: reason}, nil

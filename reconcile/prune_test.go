@@ -60,7 +60,7 @@ func (f *field) create(name string) {
 
 // C15: a label of ours on an object that the inventory does not name, as when an
 // operator copies labels to its children, makes nobody delete it.
-func TestLabelsDeleteNothing(t *testing.T) {
+func TestC15LabelsDeleteNothing(t *testing.T) {
 	f := newField(t)
 	f.apply(apps("a.yaml", configMap("a", "1")))
 	f.create("child")
@@ -110,5 +110,26 @@ func TestPruneOfKindsThatDoNotAnswer(t *testing.T) {
 	}
 	if got := f.recorded(); !strings.Contains(got, "Remote/x(could not be deleted") || strings.Contains(got, "Gone/x") {
 		t.Errorf("inventory = %s, want Remote in it and Gone not", got)
+	}
+}
+
+// C10: a CustomResourceDefinition that left Git stays, and so do the objects of its kind.
+func TestC10DefinitionsStay(t *testing.T) {
+	f := newField(t)
+	group := f.ns + ".example.com"
+	crd := "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: fleets." + group + "}\nspec:\n  group: " + group +
+		"\n  scope: Namespaced\n  names: {plural: fleets, singular: fleet, kind: Fleet, listKind: FleetList}\n  versions:\n  - name: v1\n    served: true\n    storage: true\n    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}\n"
+	one := apps("one.yaml", "apiVersion: "+group+"/v1\nkind: Fleet\nmetadata: {name: one}\n", "crd.yaml", crd)
+	f.apply(one)
+	uid := f.get(gvr(group, "v1", "fleets"), "one").GetUID()
+	delete(one, "apps/crd.yaml")
+	for range 2 {
+		f.want(f.apply(one), "unchanged Fleet/one, skipped CustomResourceDefinition/fleets."+group)
+		if o := f.get(gvr(group, "v1", "fleets"), "one"); o == nil || o.GetUID() != uid {
+			t.Fatal("the object of the kind was deleted")
+		}
+	}
+	if got := f.recorded(); !strings.Contains(got, "a CustomResourceDefinition is only pruned with the annotation hoist/prune: enabled") {
+		t.Errorf("inventory = %s", got)
 	}
 }

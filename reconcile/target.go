@@ -108,6 +108,9 @@ func (e *Engine) locate(ctx context.Context, a App, set *Set) ([]*target, error)
 		mark(t.Object, a.Name)
 		t.object = nameOf(t.Object)
 		t.key = keyOf(t.object)
+		if e.endsUs(ctx, t.key) {
+			t.stage = itself
+		}
 		if err := t.yield(a.Ignore); err != nil {
 			faults = append(faults, err)
 			continue
@@ -233,10 +236,11 @@ const (
 	supplies // what workloads need before they start
 	workloads
 	hooks     // what can keep the API server from accepting anything else
-	lastStage = hooks
+	itself    // what this process runs in
+	lastStage = itself
 )
 
-var stageNames = [...]string{"definitions", "classes", "supplies", "workloads", "webhooks"}
+var stageNames = [...]string{"definitions", "classes", "supplies", "workloads", "webhooks", "workloads of Hoist itself"}
 
 func (s stage) String() string { return stageNames[s] }
 
