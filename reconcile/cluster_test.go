@@ -113,7 +113,7 @@ func (l *line) wrap(next http.RoundTripper) http.RoundTripper {
 		if instead != nil {
 			return instead, nil
 		}
-		if r.URL.Query().Get("labelSelector") == labelApp {
+		if q := r.URL.Query(); q.Get("labelSelector") == labelApp || q.Get("watch") != "" {
 			if l.isExpired(r) {
 				return gone(r), nil
 			}

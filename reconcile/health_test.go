@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -113,5 +114,29 @@ func TestWaitForMany(t *testing.T) {
 	f.line.reset()
 	if r = f.health(t.Context(), r); !r.Ready || f.line.counts["GET"] > 1 { // the inventory
 		t.Errorf("ready %v after requests %v, want ready after the inventory alone", r.Ready, f.line.counts)
+	}
+}
+
+// C3: a wait outlives its watch, and the history that it could go on from: it
+// lists again, and sees what happened meanwhile.
+func TestC3WaitOutlivesItsWatch(t *testing.T) {
+	f := newField(t)
+	f.app.HealthChecks = []HealthCheck{{APIVersion: "v1", Kind: "ConfigMap", Name: "late"}}
+	r := f.apply(apps("a.yaml", configMap("a", "1")))
+	over := make(chan bump.Result)
+	go func() { over <- f.health(t.Context(), r) }()
+	watches := func() int {
+		f.line.mu.Lock()
+		defer f.line.mu.Unlock()
+		return len(f.line.watches)
+	}
+	f.eventually(20*time.Second, "it watches", func() bool { return watches() == 1 })
+	asked := 0
+	f.line.breakWatches(func(*http.Request) bool { asked++; return asked < 3 })
+	other, _ := f.aside()
+	other.app.Name.Name += "-other"
+	other.apply(apps("late.yaml", configMap("late", "1")))
+	if r := <-over; !r.Ready {
+		t.Errorf("health = %q", r.Reason)
 	}
 }
