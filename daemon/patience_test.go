@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,6 +32,15 @@ func unhealthy() *pretend {
 func TestUnhealthyAppIsLookedAtOnItsRetryInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := unhealthy()
+		never := e.health
+		var well atomic.Bool
+		e.health = func(ctx context.Context, a reconcile.App, r bump.Result) (bump.Result, error) {
+			if well.Load() {
+				r.Ready = true
+				return r, nil
+			}
+			return never(ctx, a, r)
+		}
 		shop := app("shop")
 		shop.Interval, shop.RetryInterval, shop.Timeout = bump.Duration(time.Hour), bump.Duration(10*time.Second), bump.Duration(time.Minute)
 		l, offer := appliersOf(t, e, shop)
@@ -47,7 +57,7 @@ func TestUnhealthyAppIsLookedAtOnItsRetryInterval(t *testing.T) {
 		if n := logs.FilterMessage("not ready").Len(); n != 1 {
 			t.Errorf("told %d times that it is not ready: %v", n, logs.All())
 		}
-		e.health = nil
+		well.Store(true)
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
 		if n := logs.FilterMessage("ready").Len(); n != 1 {

@@ -85,6 +85,7 @@ type line struct {
 	answer func(*http.Request) *http.Response // answers instead of the server, unless nil
 
 	watches []io.Closer
+	breaks  int
 	expired func(*http.Request) bool // whether a list or watch is answered with 410
 }
 
@@ -114,13 +115,18 @@ func (l *line) wrap(next http.RoundTripper) http.RoundTripper {
 			return instead, nil
 		}
 		if q := r.URL.Query(); q.Get("labelSelector") == labelApp || q.Get("watch") != "" {
+			l.mu.Lock()
+			began := l.breaks
+			l.mu.Unlock()
 			if l.isExpired(r) {
 				return gone(r), nil
 			}
 			res, err := next.RoundTrip(r)
-			if err == nil && r.URL.Query().Get("watch") != "" {
+			if err == nil && q.Get("watch") != "" {
 				l.mu.Lock()
-				l.watches = append(l.watches, res.Body)
+				if l.watches = append(l.watches, res.Body); l.breaks != began {
+					res.Body.Close() // it came up while all were broken
+				}
 				l.mu.Unlock()
 			}
 			return res, err
@@ -162,6 +168,7 @@ func (l *line) breakWatches(expired func(*http.Request) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expired = expired
+	l.breaks++
 	for _, w := range l.watches {
 		w.Close()
 	}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -35,9 +36,13 @@ spec:
 // undefine takes a definition out of the cluster after the test: others may
 // bring it, too.
 func (f *field) undefine(name string) {
+	at := f.eng.client.Resource(definitionsResource)
 	f.t.Cleanup(func() {
-		at := f.eng.client.Resource(definitionsResource)
-		_ = at.Delete(f.t.Context(), name, metav1.DeleteOptions{})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for !apierrors.IsNotFound(at.Delete(ctx, name, metav1.DeleteOptions{})) && ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond) // between two looks
+		}
 	})
 }
 
@@ -144,10 +149,8 @@ func TestC8DefinitionComesLater(t *testing.T) {
 	other := newField(t)
 	other.eng = f.eng
 	other.apply(apps("crd.yaml", definition(group, "Box")))
-	r, err := f.try(files, h)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var r bump.Result
+	f.eventually(20*time.Second, "the kind is served", func() bool { r, err = f.try(files, h); return err == nil })
 	f.want(r, "created ConfigMap/a, created Box/b")
 }
 
