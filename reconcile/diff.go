@@ -55,6 +55,7 @@ func (e *Engine) Diff(ctx context.Context, a App, tree fs.FS, h bump.Head) ([]Di
 	street := e.street(ctx, a, h)
 	targets, ignored := unignored(targets)
 	inv.forget(ignored)
+	inv.track(targets)
 	var (
 		all  []Difference
 		errs []error
@@ -119,7 +120,7 @@ func (e *Engine) diff(ctx context.Context, a App, s street, t *target) (Differen
 		}
 		return d, t.refused("dry run of", err)
 	}
-	if before != nil && t.overrides() && digestLive(before) != digestLive(after) {
+	if before != nil && t.overrides() && t.inherits(before, false, true) && digestLive(before) != digestLive(after) {
 		after = e.without(before, after)
 	}
 	if before != nil && digestLive(before) == digestLive(after) {
@@ -145,7 +146,7 @@ func (e *Engine) diffReplaced(ctx context.Context, t *target, stuck *immutableEr
 	}
 	d.Reason = "deleted and created anew: " + stuck.fields + " cannot be changed once it is set"
 	var err error
-	d.Diff, err = unified(t.object, stuck.live, t.whole())
+	d.Diff, err = unified(t.object, t.shown(stuck.live, "before"), t.shown(t.whole(), "after"))
 	d.Diff = t.hide(d.Diff)
 	return d, err
 }

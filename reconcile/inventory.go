@@ -359,6 +359,15 @@ func (inv *Inventory) forget(targets []*target) {
 	})
 }
 
+// track marks the targets that were applied before.
+func (inv *Inventory) track(targets []*target) {
+	at := inv.index()
+	for _, t := range targets {
+		i, ok := at[t.key]
+		t.tracked = ok && inv.Objects[i].UID != ""
+	}
+}
+
 // know records the UIDs that objects turned out to have.
 func (inv *Inventory) know(uids map[key]string) {
 	for i := range inv.Objects {

@@ -131,6 +131,10 @@ func TestAdditionsOfKubectl(t *testing.T) {
 		t.Errorf("mine = %q, want x: nothing of the object was new in Git", mine())
 	}
 	files["apps/a.yaml"] = configMap("a", "2")
+	ds, err := f.eng.Diff(t.Context(), f.app, tree("apps/a.yaml", files["apps/a.yaml"], "apps/b.yaml", files["apps/b.yaml"]), f.head())
+	if err != nil || len(ds) != 1 || !strings.Contains(ds[0].Diff, "-  mine: x") {
+		t.Errorf("diff = %v, %v; want that the addition would go", ds, err)
+	}
 	f.want(f.apply(files), "configured ConfigMap/a, unchanged ConfigMap/b")
 	if mine() != "" {
 		t.Errorf("mine = %q after Git changed the object", mine())
