@@ -419,9 +419,11 @@ func (p *planes) account(c *cluster.Cluster, name string) {
 	}
 }
 
-// Apps of two accounts on one cluster are neighbours: an object moves between them.
+// Apps of two accounts on one cluster are neighbours: an object moves between
+// them. What kinds there are is asked once for both.
 func (p *planes) twoAccounts() {
-	left, right := p.app("left", p.dir(p.far.Kubeconfig)), p.app("right", nil)
+	door, kubeconfig := testenv.ClusterProxy(p.T, p.far)
+	left, right := p.app("left", p.dir(kubeconfig)), p.app("right", nil)
 	right.Cluster = left.Cluster
 	left.ServiceAccountName, right.ServiceAccountName = "left", "right"
 	p.account(p.far, "left")
@@ -445,6 +447,9 @@ func (p *planes) twoAccounts() {
 	}
 	if n := l.lookout.count(); n != 2 {
 		p.Errorf("%d engines, want one for each account", n)
+	}
+	if n := door.Count(func(r proxy.Request) bool { return r.Path == "/apis" }); n != 1 {
+		p.Errorf("the kinds were asked for %d times, want once", n)
 	}
 }
 
