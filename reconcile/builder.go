@@ -129,7 +129,11 @@ func (b *Builder) build(ctx context.Context, tree fs.FS, a App) (*Set, error) {
 		if end.outside && !again {
 			continue
 		}
-		b.o.Log.Debug("build process ended", zap.String("app", a.Name.String()), zap.Error(end), zap.String("said", end.said))
+		log := b.o.Log.With(zap.String("app", a.Name.String()))
+		if a.Decryption == nil { // or its last words could hold a value
+			log = log.With(zap.Error(end), zap.String("said", end.said))
+		}
+		log.Debug("build process ended")
 		b.accuse(a.Name)
 		return nil, end
 	}

@@ -3,12 +3,15 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"hoist/bump"
@@ -296,5 +299,56 @@ func TestUnsealedTreeKeepsItsHashes(t *testing.T) {
 	})(t.Context(), inner, a)
 	if err != nil || seen != "hash" {
 		t.Errorf("Sys() = %v, %v", seen, err)
+	}
+}
+
+// Keys stay here: the process that builds is sent files as they are opened.
+func TestUnsealedFilesReachABuildProcess(t *testing.T) {
+	v := newVault(t)
+	core, logs := observer.New(zap.DebugLevel)
+	build := Unsealing(builder(t, BuilderOptions{Log: zap.New(core)}).Build)
+	s, err := build(t.Context(), tree("prod/db.yaml", v.seal(t, "yaml", plainSecret)), v.app())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := nested(s.Objects[0].Object.Object, "data", "password"); got != "aHVudGVyMi1odW50ZXIy" {
+		t.Errorf("password = %v", got)
+	}
+	wrong := v.app()
+	wrong.Keys = newVault(t).app().Keys
+	if _, err := build(t.Context(), tree("prod/db.yaml", v.seal(t, "yaml", plainSecret)), wrong); err == nil || !strings.HasPrefix(err.Error(), "build prod: prod/db.yaml: is encrypted for "+v.recipient) {
+		t.Errorf("another key: %v", err)
+	}
+	if _, err := build(t.Context(), tree("prod/kustomization.yaml", "resources: [p.yaml]\n", "prod/p.yaml", v.seal(t, "binary", "hunter2-hunter2: [hunter2-hunter2\n")), v.app()); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a resource that is none: %v", err)
+	}
+	for _, l := range logs.All() {
+		if text := fmt.Sprint(l.ContextMap()); strings.Contains(text, "hunter2") {
+			t.Errorf("the log has %s", text)
+		}
+	}
+}
+
+// A set that was built is kept as long as its files are the same, whatever
+// becomes of the keys; who has failed is given them anew.
+func TestKeysAreReadForEachBuildThatNeedsThem(t *testing.T) {
+	v := newVault(t)
+	reads := 0
+	a := v.app()
+	a.Keys = func(context.Context) (bump.Secret, error) {
+		if reads++; reads == 1 {
+			return bump.Secret{}, nil
+		}
+		return bump.Secret{"a.agekey": v.private}, nil
+	}
+	sealed := tree("prod/db.yaml", v.seal(t, "yaml", plainSecret), "prod/db2.yaml", v.seal(t, "yaml", strings.Replace(plainSecret, "name: db", "name: db2", 1)))
+	if _, err := Build(t.Context(), sealed, a); err == nil || reads != 1 {
+		t.Errorf("without keys: %v, %d reads", err, reads)
+	}
+	if _, err := Build(t.Context(), sealed, a); err != nil || reads != 2 {
+		t.Errorf("with keys: %v, %d reads, want one for two files", err, reads)
+	}
+	if _, err := Build(t.Context(), tree("prod/a.yaml", configMap("a", "b")), a); err != nil || reads != 2 {
+		t.Errorf("without encrypted files: %v, %d reads, want none", err, reads)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"hoist/bump"
+	"hoist/sops"
 )
 
 // find returns the sites of a file in which markers alone count.
@@ -38,6 +39,9 @@ func (l look) find(src []byte) (sites []bump.Site, found []int) {
 	}
 	if bytes.HasPrefix(src, []byte("version https://git-lfs")) {
 		return l.trouble(src, "is a Git LFS pointer, its content is not in the repository: take the file out of LFS")
+	}
+	if sops.Covers(src) {
+		return l.trouble(src, "is encrypted by SOPS, and a changed value would break its MAC: encrypt it with mac_only_encrypted, or put what is marked into a file of its own")
 	}
 	f, err := parse(src)
 	if err != nil {

@@ -73,6 +73,24 @@ func Encrypted(name string, b []byte) bool {
 	return err == nil && f != nil
 }
 
+// Covers tells whether the MAC of a YAML file goes over values that are not
+// encrypted, too, so that a change of one makes the file unreadable.
+func Covers(b []byte) bool {
+	if !MaybeEncrypted(b) || len(b) > MaxSize {
+		return false
+	}
+	f, _ := yamlOf(b)
+	docs, _ := f.(documents)
+	return slices.ContainsFunc(docs, func(doc *yaml.Node) bool {
+		meta := metadataIn(doc)
+		if meta == nil {
+			return false
+		}
+		only := field(meta, "mac_only_encrypted")
+		return only == nil || !strings.EqualFold(only.Value, "true")
+	})
+}
+
 // ErrChanged says that a file is not what SOPS wrote.
 var ErrChanged = errors.New("was changed after it was encrypted (its MAC does not fit): edit it with sops, which writes a new MAC")
 
