@@ -22,6 +22,10 @@ import (
 // Shorter ones hide only what is equal to them, in objects of their own file.
 const leastHidden = 4
 
+// leastWord is how long a word of an encrypted file has to be to be taken out of an
+// error: shorter ones are in every error.
+const leastWord = 6
+
 // openPaths are of what names an object, and so is in every inventory.
 var openPaths = []string{"apiVersion:", "kind:", "metadata:name:", "metadata:namespace:", "type:"}
 
@@ -89,6 +93,13 @@ func (u *unsealedFS) redact(err error) error {
 		for _, s := range secretTexts(p) {
 			text = withoutTraces(text, s)
 			text = withoutTraces(text, base64.StdEncoding.EncodeToString([]byte(s)))
+			if strings.Contains(s, "\n") { // a whole file, of which any word could be repeated
+				for _, word := range strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`:,;{}[]()"'`, r) }) {
+					if len(word) >= leastWord {
+						text = withoutTraces(text, word)
+					}
+				}
+			}
 		}
 	}
 	if text == err.Error() {

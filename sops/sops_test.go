@@ -244,6 +244,33 @@ func TestB13ChangedFilesAreRefused(t *testing.T) {
 	}
 }
 
+func TestB13ChangedLinesAreRefused(t *testing.T) {
+	k, g := ageKeys(t)
+	unchanged := map[string]bool{"a.env": true, "a.ini": true, "a.json": true}
+	for file, r := range map[string]sealer.Request{
+		"a.env":  {Format: "dotenv", Text: []byte("ONE=hunter2\nTWO_unencrypted=b\n"), UnencryptedSuffix: "_unencrypted"},
+		"a.ini":  {Format: "ini", Text: []byte("[s]\none = hunter2\ntwo_unencrypted = b\n"), UnencryptedSuffix: "_unencrypted"},
+		"a.json": {Format: "json", Text: []byte(`{"one":"hunter2","two_unencrypted":"b"}`), UnencryptedSuffix: "_unencrypted"},
+	} {
+		r.Groups = []sealer.Group{g}
+		sealed := string(seal(t, r))
+		if p, err := sops.Open(t.Context(), file, []byte(sealed), sops.Options{Keys: k}); err != nil || !strings.Contains(string(p.Bytes), "hunter2") {
+			t.Errorf("%s: %v", file, err)
+		}
+		for _, c := range [][2]string{{"_unencrypted=b", "_unencrypted=c"}, {"two_unencrypted = b", "two_unencrypted = c"}, {`"two_unencrypted": "b"`, `"two_unencrypted": "c"`}} {
+			changed := strings.Replace(sealed, c[0], c[1], 1)
+			if p, err := sops.Open(t.Context(), file, []byte(changed), sops.Options{Keys: k}); changed != sealed && (p != nil || !errors.Is(err, sops.ErrChanged)) {
+				t.Errorf("%s: %v, %v, want it refused", file, p, err)
+			} else if changed != sealed {
+				delete(unchanged, file)
+			}
+		}
+	}
+	if len(unchanged) > 0 {
+		t.Errorf("%v were not changed", unchanged)
+	}
+}
+
 // B12: the error says for whom a file is and which keys are there.
 func TestB12MissingKeyNamesRecipients(t *testing.T) {
 	_, forAge := ageKeys(t)
