@@ -85,7 +85,7 @@ func (t Trial) applied(head string, fresh, changed bool, now time.Time) Trial {
 		if fresh && !changed {
 			t.Tries = t.Tries[:n-1]
 		} else {
-			t.Tries[n-1].Applied = now.UTC().Truncate(time.Second)
+			t.Tries[n-1].Applied = now.UTC().Truncate(time.Millisecond)
 		}
 	}
 	if len(t.Tries) == 0 && t.Proven != "" {
