@@ -12,8 +12,13 @@ const mostBuildMemory = 1 << 30
 // DefaultBuildMemory is 1 GiB, or a third of what the container has if that is
 // less: two builds and the daemon fit into it.
 func DefaultBuildMemory() int64 {
+	return memoryBelow("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+}
+
+// memoryBelow reads what limits the container, in either version of cgroups.
+func memoryBelow(files ...string) int64 {
 	least := int64(mostBuildMemory)
-	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			continue
