@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"hoist/bump"
 )
@@ -287,21 +288,27 @@ func TestMemoryExplosionEndsTheBuildAlone(t *testing.T) {
 
 // What comes back is bounded, too: it ends up in the daemon.
 func TestLargeObjectsAreRefused(t *testing.T) {
-	b := builder(t, BuilderOptions{Memory: 480 << 20})
-	words := strings.Repeat("word ", 200_000)
-	large := tree("one/a.yaml", configMap("a", strings.Repeat(words, 4)))
-	for i := range 36 {
-		large[fmt.Sprintf("many/%d.yaml", i)] = &fstest.MapFile{Data: []byte(configMap(fmt.Sprintf("c-%d", i), words))}
+	large := func(name string, size int) Manifest {
+		o := &unstructured.Unstructured{Object: map[string]any{"kind": "ConfigMap", "data": strings.Repeat("x", size)}}
+		o.SetName(name)
+		return Manifest{Object: o, File: "a.yaml", Line: 1}
 	}
-	large["huge/a.yaml"] = &fstest.MapFile{Data: make([]byte, maxFile+1)}
-	for path, want := range map[string]string{
-		"one":  "build one: one/a.yaml:1: ConfigMap/a is larger than 3 MiB, more than any API server takes",
-		"many": "build many: the objects are more than 30 MiB together: split the app, or raise --build-memory",
-		"huge": "huge/a.yaml: is larger than 32 MiB",
+	for _, c := range []struct {
+		set  Set
+		want string
+	}{
+		{Set{Objects: []Manifest{large("a", maxObject)}}, "a.yaml:1: ConfigMap/a is larger than 3 MiB, more than any API server takes"},
+		{Set{Objects: []Manifest{large("a", 1<<20), large("b", 1<<20)}}, "the objects are more than 2 MiB together: split the app, or raise --build-memory, of which they may have a sixteenth"},
+		{Set{Objects: []Manifest{large("a", 1<<20)}}, "<nil>"},
 	} {
-		if _, err := b.Build(t.Context(), large, App{Path: path}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", path, err, want)
+		if err := writeSet(io.Discard, &c.set, 2<<20); fmt.Sprint(err) != c.want {
+			t.Errorf("%v, want %s", err, c.want)
 		}
+	}
+	b := builder(t, BuilderOptions{})
+	huge := fstest.MapFS{"huge/a.yaml": &fstest.MapFile{Data: make([]byte, maxFile+1)}}
+	if _, err := b.Build(t.Context(), huge, App{Path: "huge"}); err == nil || !strings.Contains(err.Error(), "huge/a.yaml: is larger than 32 MiB") {
+		t.Errorf("a huge file: %v", err)
 	}
 	works(t, b)
 }
