@@ -114,7 +114,7 @@ func (s street) wants(k key) string {
 		case n.err != nil:
 			reason = fmt.Sprintf("it may have moved to app %s, which does not build at this revision", n.app)
 		case n.holds(k):
-			return "moved to app " + n.app.String()
+			return movedTo + n.app.String()
 		}
 	}
 	return reason

@@ -103,7 +103,7 @@ func (p *pass) remove(ctx context.Context, entries []Entry) ([]fate, error) {
 		r := bump.ObjectResult{Object: entries[i].Object, Action: f.action, Reason: f.reason}
 		if errs[i] != nil {
 			r.Action, r.Reason = bump.Failed, errs[i].Error()
-			fates[i].reason = "could not be deleted: " + errs[i].Error()
+			fates[i].reason = undeleted + errs[i].Error()
 		}
 		if r.Action == bump.Deleted {
 			p.applied = p.e.now()
@@ -160,7 +160,12 @@ func (e *Engine) remove(ctx context.Context, app bump.Name, s street, en Entry) 
 	return fate{action: bump.Deleted, gone: true}, nil
 }
 
-const deleting = "is being deleted"
+// Why an entry that left is still there, where that may change without a word in Git.
+const (
+	deleting  = "is being deleted"
+	undeleted = "could not be deleted: "
+	movedTo   = "moved to app "
+)
 
 // spared says whether a live object that left the set is not to be deleted.
 func spared(live *unstructured.Unstructured, app bump.Name, en Entry) (fate, bool) {

@@ -93,7 +93,7 @@ func (p *past) owes(deletions bool) {
 func (p *past) restless() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.doubted || p.owing
+	return p.doubted || p.owing || p.at.going
 }
 
 // postponed is why nothing is deleted in the first pass after the API server went back.

@@ -101,7 +101,7 @@ func TestC26RestoredFromABackup(t *testing.T) {
 	if past := f.eng.past(f.app.Name); !past.restless() || f.eng.Doubts(f.app.Name) {
 		t.Error("nobody looks again for the deletion, or the app is still doubted")
 	}
-	if r, err = f.try(now, h); err != nil {
+	if _, err = f.try(now, h); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.recorded(); f.value("c") != "" || got != "ConfigMap/a ConfigMap/b ConfigMap/d" {

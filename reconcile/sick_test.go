@@ -75,7 +75,7 @@ func TestK12TrialOutlivesTheProcess(t *testing.T) {
 	if x := trial(); x.Proven != "" || len(x.Tries) != 1 || x.Tries[0].Applied.IsZero() {
 		t.Fatalf("after the first apply: %+v", x)
 	}
-	r = f.health(t.Context(), r)
+	f.health(t.Context(), r)
 	for !f.eng.Trial(f.app.Name).Proves(first.String(), time.Second, time.Now()) {
 		time.Sleep(10 * time.Millisecond) // until its second is over
 	}

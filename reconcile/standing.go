@@ -1,6 +1,10 @@
 package reconcile
 
-import "hoist/bump"
+import (
+	"strings"
+
+	"hoist/bump"
+)
 
 // standing is the revision that an app is at, in the words of its inventory and
 // of Git: a revision that touches no file of the app is reached without a write.
@@ -8,6 +12,7 @@ type standing struct {
 	recorded string    // what the inventory says was attempted
 	also     bump.Head // a later revision with the same objects
 	settled  bool      // all of it was applied, and nothing that left is still there
+	going    bool      // something that left may be gone at the next look
 }
 
 // Reached makes h a revision that the app is at, where that takes no request:
@@ -35,6 +40,7 @@ func (p *past) stands(inv *Inventory, err error) {
 	p.at = standing{recorded: inv.Attempted, settled: err == nil}
 	for _, en := range inv.Objects {
 		p.at.settled = p.at.settled && en.Left == ""
+		p.at.going = p.at.going || en.Left == deleting || strings.HasPrefix(en.Left, undeleted) || strings.HasPrefix(en.Left, movedTo)
 	}
 }
 
