@@ -1,6 +1,8 @@
 package reconcile
 
 import (
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,6 +59,13 @@ func TestC26RestoredFromABackup(t *testing.T) {
 	}
 	if err := c.Restart(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	// The backup is old: a server that starts writes some hundred times for itself.
+	for i := range 500 {
+		path := fmt.Sprintf("/api/v1/namespaces/%s/configmaps", f.ns)
+		if err := c.Do(t.Context(), http.MethodPost, path, fmt.Sprintf("{apiVersion: v1, kind: ConfigMap, metadata: {name: later-%d}}", i), nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	now := apps("a.yaml", configMap("a", "2"), "b.yaml", configMap("b", "1"), "d.yaml", configMap("d", "1"))
 	h := f.head()

@@ -423,11 +423,15 @@ func (e *Engine) observe(ctx context.Context, p place) error {
 	}
 	e.watches.missing(p, there)
 	options.Limit, options.AllowWatchBookmarks = 0, true
-	for {
+	for renewed := false; ; renewed = true {
 		began := time.Now()
 		events, err := c.watch(ctx, options)
 		if err != nil {
 			return err
+		}
+		if renewed && !e.goesOn(ctx, c, p) {
+			events.Stop()
+			return context.Cause(ctx)
 		}
 		if err := e.events(p, events, &options.ResourceVersion); err != nil {
 			return err
@@ -436,6 +440,21 @@ func (e *Engine) observe(ctx context.Context, p place) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// goesOn tells whether a watch that was begun again where another one ended can
+// tell of anything: where the server went back meanwhile it waits in silence
+// until the old version is reached again, and is then taken for the same history.
+func (e *Engine) goesOn(ctx context.Context, c eyes, p place) bool {
+	list, err := c.list(ctx, metav1.ListOptions{LabelSelector: labelApp, Limit: 1})
+	if err != nil {
+		return false
+	}
+	if e.watches.wentBack(p, list.version, true) {
+		e.doubt("list of " + p.gvr.Resource)
+		return false
+	}
+	return true
 }
 
 // events takes in what a watch tells until it ends.
