@@ -44,6 +44,9 @@ func (l Leftover) String() string {
 	return fmt.Sprintf("left the configuration, %d objects deleted", l.Result.Counts()[bump.Deleted])
 }
 
+// Orphaned tells whether they stay because nobody asked for anything else.
+func (l Leftover) Orphaned() bool { return l.Err == nil && l.Stay == reconcile.Orphaned }
+
 // Leftovers looks at the inventories that have no entry, and changes nothing.
 func (h *House) Leftovers(ctx context.Context) ([]Leftover, error) {
 	return h.leftovers(ctx, nil)

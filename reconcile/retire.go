@@ -97,7 +97,7 @@ func (e *Engine) Register(ctx context.Context, a App, l Listed) error {
 // cluster; "" when they are to be deleted. What cannot be told for sure stays.
 func (e *Engine) Stays(ctx context.Context, inv Inventory) (string, error) {
 	if inv.Deletion == "" {
-		return "its deletionPolicy leaves them", nil
+		return Orphaned, nil
 	}
 	cluster, err := e.cluster.Identity(ctx)
 	if err != nil {
@@ -193,6 +193,10 @@ func (e *Engine) erase(ctx context.Context, inv *Inventory) error {
 	inv.live, inv.parts = nil, nil
 	return nil
 }
+
+// Orphaned is why the objects of an app without an entry stay where nobody asked
+// for anything else.
+const Orphaned = "its deletionPolicy leaves them"
 
 // DiffRetired tells what [Engine.Retire] would do to the objects of an inventory.
 func (e *Engine) DiffRetired(ctx context.Context, inv Inventory, wanted func() ([]Neighbour, error)) ([]Difference, error) {

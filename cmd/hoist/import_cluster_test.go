@@ -30,7 +30,7 @@ var clusterObjects = []struct{ plural, group, kind, version, spec string }{
 	{"gitrepositories", "source.toolkit.fluxcd.io", "GitRepository", "v1", "{url: https://git.example.com/acme/fleet, interval: 1m, ref: {branch: main}, secretRef: {name: git}}"},
 	{"imagerepositories", "image.toolkit.fluxcd.io", "ImageRepository", "v1beta2", "{image: ghcr.io/acme/web, interval: 1m}"},
 	{"imagepolicies", "image.toolkit.fluxcd.io", "ImagePolicy", "v1beta1", "{imageRepositoryRef: {name: web}, policy: {semver: {range: 1.x}}}"},
-	{"kustomizations", "kustomize.toolkit.fluxcd.io", "Kustomization", "v1", "{sourceRef: {kind: GitRepository, name: web}, path: ./apps, interval: 10m, prune: true, decryption: {provider: sops}}"},
+	{"kustomizations", "kustomize.toolkit.fluxcd.io", "Kustomization", "v1", "{sourceRef: {kind: GitRepository, name: web}, path: ./apps, interval: 10m, prune: true, decryption: {provider: sops, secretRef: {name: keys}, serviceAccountName: decrypts}}"},
 }
 
 // importFrom runs hoist import and returns what it prints.
@@ -83,7 +83,7 @@ func TestImportCluster(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
-	if want := "hoist: note: cluster: Kustomization/" + namespace + "/web spec.decryption: is not supported yet: suspended here"; !strings.Contains(stderr, want) {
+	if want := "hoist: note: cluster: Kustomization/" + namespace + "/web spec.decryption.serviceAccountName: is not supported yet: suspended here"; !strings.Contains(stderr, want) {
 		t.Errorf("notes:\n%s\nwant %s", stderr, want)
 	}
 	if strings.Contains(stdout+stderr, "hunter2") {
