@@ -92,7 +92,7 @@ type line struct {
 var errCut = errors.New("the line was cut")
 
 func (l *line) wrap(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
+	return above{next, roundTripper(func(r *http.Request) (*http.Response, error) {
 		l.mu.Lock()
 		what := r.Method
 		if r.URL.Query().Get("dryRun") != "" {
@@ -137,7 +137,7 @@ func (l *line) wrap(next http.RoundTripper) http.RoundTripper {
 			return nil, errCut
 		}
 		return res, err
-	})
+	})}
 }
 
 func (l *line) isExpired(r *http.Request) bool {
@@ -188,6 +188,15 @@ func (l *line) writes() int {
 	return l.counts["POST"] + l.counts["PUT"] + l.counts["PATCH"] + l.counts["DELETE"]
 }
 
+// above is a round tripper that says what is below it, so that the connections
+// there can be closed.
+type above struct {
+	next http.RoundTripper
+	roundTripper
+}
+
+func (a above) WrappedRoundTripper() http.RoundTripper { return a.next }
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -234,6 +243,7 @@ func (f *field) connect(cfg *rest.Config) {
 		f.t.Fatal(err)
 	}
 	f.eng = eng
+	f.t.Cleanup(eng.cluster.Close) // a test makes many
 }
 
 // head returns a new revision at each call.
