@@ -2,8 +2,11 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
+
+	"hoist/reconcile"
 	"time"
 
 	"hoist/bump"
@@ -169,5 +172,23 @@ func TestFluxHarmless(t *testing.T) {
 	}
 	if _, err := Parse("flux.yaml", []byte(text)); err != nil {
 		t.Errorf("Parse:\n%v\n%s", err, text)
+	}
+}
+
+// Rules that leave fields to others are what "ignore" is.
+func TestFluxDriftIgnoreRules(t *testing.T) {
+	at := "  sourceRef: {kind: GitRepository, name: fleet, namespace: ops}\n"
+	text := strings.Replace(fluxSet("v1", "v1", "v1", "v1"), at, at+"  driftIgnoreRules:\n  - paths: [/spec/replicas]\n    target: {kind: Deployment, name: web}\n", 1)
+	cfg, err := Parse("flux.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []reconcile.IgnoreRule{{Paths: []string{"/spec/replicas"}, Target: reconcile.IgnoreTarget{Kind: "Deployment", Name: "web"}}}
+	if got := cfg.Apply[0].Ignore; !reflect.DeepEqual(got, want) {
+		t.Errorf("ignore is %+v, want %+v", got, want)
+	}
+	wrong := strings.Replace(text, "[/spec/replicas]", "[spec]", 1)
+	if _, err := Parse("flux.yaml", []byte(wrong)); err == nil || !strings.Contains(err.Error(), "spec.driftIgnoreRules[0].paths[0]") {
+		t.Errorf("a path that is no pointer: %v", err)
 	}
 }

@@ -193,6 +193,13 @@ func kustomizationFields() []fluxField {
 		{path: "healthCheckExprs[].current", versions: "v1", required: true},
 		{path: "healthCheckExprs[].failed", versions: "v1"},
 		{path: "healthCheckExprs[].inProgress", versions: "v1"},
-		{path: "driftIgnoreRules", versions: "v1", fate: refused, note: "write this entry in the native form, which has ignore"},
+		{path: "driftIgnoreRules[].paths", versions: "v1", required: true},
+		{path: "driftIgnoreRules[].target.group", versions: "v1"},
+		{path: "driftIgnoreRules[].target.kind", versions: "v1"},
+		{path: "driftIgnoreRules[].target.name", versions: "v1"},
+		{path: "driftIgnoreRules[].target.namespace", versions: "v1"},
+		{path: "driftIgnoreRules[].target.version", versions: "v1", fate: refused, note: "name the objects by kind and name"},
+		{path: "driftIgnoreRules[].target.labelSelector", versions: "v1", fate: refused, note: "name the objects by kind and name"},
+		{path: "driftIgnoreRules[].target.annotationSelector", versions: "v1", fate: refused, note: "name the objects by kind and name"},
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"hoist/bump"
@@ -161,13 +162,14 @@ func (b *builder) checkoutBranches() {
 }
 
 func addKustomization(b *builder, o fluxObject) {
-	o.rename = renamed(map[string]string{"repository": "sourceRef.name", "cluster.kubeconfigSecretRef": "kubeConfig.secretRef"})
+	o.rename = renamed(map[string]string{"repository": "sourceRef.name", "cluster.kubeconfigSecretRef": "kubeConfig.secretRef", "ignore": "driftIgnoreRules"})
 	var a App
 	var more struct {
 		Source     sourceRef `json:"sourceRef"`
 		KubeConfig *struct {
 			SecretRef *reconcile.KeyRef `json:"secretRef"`
 		} `json:"kubeConfig"`
+		DriftIgnoreRules []reconcile.IgnoreRule `json:"driftIgnoreRules"`
 	}
 	o.dec.decode(o.spec, "spec", &a.App, &more)
 	a.Name, a.Repository = o.name, more.Source.Name
@@ -177,6 +179,8 @@ func addKustomization(b *builder, o fluxObject) {
 	} else if k != nil && !b.known(o.doc, "spec.kubeConfig") {
 		b.say(o.origin, "kubeConfig", "has no secretRef", "name the Secret with the kubeconfig")
 	}
+	a.Ignore = more.DriftIgnoreRules
+	b.plainTargets(o, a.Ignore)
 	for key, value := range o.labels {
 		if !strings.Contains(key, fluxDomain) { // those say which Kustomization applied the document
 			if a.Labels == nil {
@@ -192,6 +196,23 @@ func addKustomization(b *builder, o fluxObject) {
 	}
 	b.addApp(o.origin, a)
 }
+
+// plainTargets refuses rules whose targets are regular expressions, which Flux has
+// and "ignore" has not: they would leave other objects alone.
+func (b *builder) plainTargets(o fluxObject, rules []reconcile.IgnoreRule) {
+	for i, r := range rules {
+		for _, f := range []struct{ field, value string }{
+			{"group", r.Target.Group}, {"kind", r.Target.Kind}, {"name", r.Target.Name}, {"namespace", r.Target.Namespace},
+		} {
+			if !plainWord.MatchString(f.value) {
+				b.say(o.origin, fmt.Sprintf("driftIgnoreRules[%d].target.%s", i, f.field), fmt.Sprintf("the regular expression %q is not supported", f.value),
+					"name the objects one by one, or write this entry in the native form, where ignore has * for any characters")
+			}
+		}
+	}
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9.-]*$`)
 
 // usualVersion returns the API version of a built-in kind that a health check
 // names without one, which Flux allows; "" where it cannot be told.
