@@ -3,6 +3,7 @@ package bump
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -61,4 +62,16 @@ func (s Secret) MarshalJSON() ([]byte, error) {
 // it to skip what they have already read.
 type Hasher interface {
 	Hash() string
+}
+
+// Spell writes a duration without the units that are zero: "30m", "1h30m".
+func Spell(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

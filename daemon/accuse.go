@@ -283,7 +283,7 @@ const (
 
 // tell says why the commit bad is rolled back: in one line, and with every sick object.
 func (c complaint) tell(bad string) (reason, story string) {
-	head := fmt.Sprintf("app %s was not ready %s after it got %s", c.app.Name.Name, spell(c.after()), bump.Short(bad))
+	head := fmt.Sprintf("app %s was not ready %s after it got %s", c.app.Name.Name, bump.Spell(c.after()), bump.Short(bad))
 	if slices.ContainsFunc(c.sick, func(s reconcile.Sick) bool { return s.Failed }) {
 		head = fmt.Sprintf("app %s failed with %s", c.app.Name.Name, bump.Short(bad))
 	}
@@ -296,18 +296,6 @@ func (c complaint) tell(bad string) (reason, story string) {
 		story += fmt.Sprintf("\n    %s: %s", s.Object, quoted(s.Message))
 	}
 	return head + ": " + c.sick[0].Object.String() + ": " + quoted(c.sick[0].Message), story
-}
-
-// spell writes a duration as people do: 5m, not 5m0s.
-func spell(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // quoted puts a message on one line of bounded length.

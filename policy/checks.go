@@ -80,7 +80,7 @@ func (c checks) tooYoung(a bump.Artifact, now time.Time) (reason string, until t
 	if until = born.Add(c.minimumAge); !until.After(now) {
 		return "", time.Time{}
 	}
-	return fmt.Sprintf("younger than %s, eligible %s", spell(c.minimumAge), clock(until, now)), until
+	return fmt.Sprintf("younger than %s, eligible %s", bump.Spell(c.minimumAge), clock(until, now)), until
 }
 
 // clock writes a time as the minute at which it has come, with the date unless
@@ -94,18 +94,6 @@ func clock(t, now time.Time) string {
 		return t.Format("15:04 UTC")
 	}
 	return t.Format("2006-01-02 15:04 UTC")
-}
-
-// spell writes a duration without the units that are zero: "30m", "1h30m".
-func spell(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // platform is os/architecture, with a variant or without.
